@@ -1,0 +1,90 @@
+"""Run-length masks against loops over pixels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from tmuad import masks
+
+Bool = NDArray[np.bool_]
+SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+MASKS = SHAPES.flatmap(lambda shape: arrays(np.bool_, shape))
+PAIRS = SHAPES.flatmap(lambda shape: st.tuples(arrays(np.bool_, shape), arrays(np.bool_, shape)))
+
+
+def slow_encode(mask: Bool) -> list[int]:
+    """Pixel by pixel."""
+    runs, current = [0], False
+    for pixel in mask.ravel().tolist():
+        if pixel != current:
+            runs.append(0)
+            current = pixel
+        runs[-1] += 1
+    return runs
+
+
+@given(MASKS)
+def test_encode_equals_a_loop_over_pixels(mask: Bool) -> None:
+    runs = masks.encode(mask)
+    assert runs.dtype == np.uint32
+    assert runs.tolist() == slow_encode(mask)
+
+
+@given(MASKS)
+def test_decode_inverts_encode(mask: Bool) -> None:
+    assert np.array_equal(masks.decode(masks.encode(mask), mask.shape), mask)
+
+
+@given(MASKS)
+def test_area_and_box_equal_those_of_the_pixels(mask: Bool) -> None:
+    runs = masks.encode(mask)
+    assert masks.area(runs) == mask.sum()
+    x0, y0, x1, y1 = masks.box(runs, mask.shape)
+    where = np.argwhere(mask)
+    if len(where) == 0:
+        assert (x0, y0, x1, y1) == (0, 0, 0, 0)
+    else:
+        assert [y0, x0] == where.min(axis=0).tolist()
+        assert [y1 - 1, x1 - 1] == where.max(axis=0).tolist()
+
+
+@settings(max_examples=50)
+@given(PAIRS)
+def test_union_and_intersection_equal_those_of_the_pixels(pair: tuple[Bool, Bool]) -> None:
+    a, b = pair
+    runs_a, runs_b = masks.encode(a), masks.encode(b)
+    assert masks.intersection(runs_a, runs_b) == (a & b).sum()
+    assert np.array_equal(masks.decode(masks.union([runs_a, runs_b], a.shape), a.shape), a | b)
+
+
+def test_a_view_encodes_like_its_copy() -> None:
+    mask = np.random.default_rng(0).random((20, 30)) > 0.5
+    assert masks.encode(mask.T).tolist() == masks.encode(mask.T.copy()).tolist()
+
+
+def test_runs_survive_lists_of_plain_integers() -> None:
+    assert masks.area([2, 3, 1]) == 3  # type: ignore[arg-type]  (as they come back from Parquet)
+    assert masks.decode([2, 3, 1], (2, 3)).tolist() == [[False, False, True], [True, True, False]]  # type: ignore[arg-type]
+
+
+def test_the_union_of_nothing_is_empty() -> None:
+    assert masks.area(masks.union([], (3, 4))) == 0
+
+
+def test_lengths_beyond_32_bits_do_not_wrap() -> None:
+    huge = np.array([0, 2**32 - 1, 2**32 - 1], dtype=np.uint32)
+    with pytest.raises(ValueError, match="8589934590"):
+        masks.decode(huge, (1, 1))
+    assert masks.area(np.array([0, 2**32 - 1, 0, 2**32 - 1], dtype=np.uint32)) == 2 * (2**32 - 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 4)])
+def test_runs_of_another_size_are_refused(shape: tuple[int, int]) -> None:
+    runs = masks.encode(np.ones((3, 3), dtype=np.bool_))
+    with pytest.raises(ValueError, match="9"):
+        masks.decode(runs, shape)
+    with pytest.raises(ValueError, match="different sizes"):
+        masks.intersection(runs, masks.encode(np.ones(shape, dtype=np.bool_)))

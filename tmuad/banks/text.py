@@ -1,0 +1,162 @@
+"""The text memory bank M_T: what the normal images say, and the ranges within which they say it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmuad import masks
+from tmuad.describe.description import ImageDescription, class_order
+from tmuad.masks import Runs
+
+MIN_SIZE_RANGE = 0.1  # a size range is at least this share of its middle wide: few normals do not prove a narrow one
+MIN_PLACE = 0.02  # an object may always move this share of the image's side
+SLIP, AGREED = 0.03, 0.9  # see `outvoted`
+ENOUGH = 30  # with fewer normal images the ranges are widened, because they have not shown their width yet
+
+
+@dataclass(frozen=True)
+class Range:
+    """Closed interval of a quantity over the normal images (Eqs. 1 and 2)."""
+
+    low: float
+    high: float
+
+    def outside(self, value: float) -> float:
+        """alpha: how far `value` lies outside, in widths of the interval, clipped to 1; 0 inside (design, section 6)."""
+        width = max(self.high - self.low, MIN_SIZE_RANGE * (self.high + self.low) / 2, 1e-9)
+        return float(np.clip(max(self.low - value, value - self.high) / width, 0, 1))
+
+
+@dataclass(frozen=True)
+class ClassNormal:
+    """What the normal images show of one object class."""
+
+    counts: tuple[int, ...]  # distinct counts seen, ascending; 0 where some image lacks the class
+    size: Range  # of the class as a whole, share of the image: s_min, s_max
+    object_size: Range  # of its single objects
+    places: NDArray[np.float64]  # (N, 2) x, y of every object seen
+    reach: float  # no normal object was farther than this from the next normal one of another image
+    region: Runs  # I_c: all pixels the class was seen at
+
+
+def outvoted(entries: Sequence[ImageDescription]) -> list[int]:
+    """Indices of entries that all others contradict: slips of the segmenter, kept out of the bank and reported.
+
+    An entry is outvoted when it shows a number of objects of some class that at most SLIP of the entries show, while
+    AGREED of them show one and the same other number.
+    """
+    n = len(entries)
+    wrong: set[int] = set()
+    for name in {c.object_class for entry in entries for c in entry.classes}:
+        counts = np.array([entry.by_name[name].count if name in entry.by_name else 0 for entry in entries])
+        values, seen = np.unique(counts, return_counts=True)
+        if seen.max() >= AGREED * n:
+            for value, times in zip(values, seen, strict=True):
+                if times <= SLIP * n:
+                    wrong.update(np.flatnonzero(counts == value).tolist())
+    return sorted(wrong)
+
+
+class TextBank:
+    """M_T. `entries` are the descriptions of the normal images; everything else follows from them."""
+
+    def __init__(self, entries: Sequence[ImageDescription], shape: tuple[int, int]) -> None:
+        self.entries = list(entries)
+        self.shape = shape  # (S, S)
+
+    @cached_property
+    def unique_texts(self) -> dict[str, int]:
+        """Each distinct text and the first entry that has it: normal images repeat each other."""
+        unique: dict[str, int] = {}
+        for i, entry in enumerate(self.entries):
+            unique.setdefault(entry.text, i)
+        return unique
+
+    @cached_property
+    def _texts_by_counts(self) -> dict[tuple[tuple[str, int], ...], dict[str, int]]:
+        groups: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}
+        for i, entry in enumerate(self.entries):
+            counts = tuple((c.object_class, c.count) for c in entry.classes)
+            groups.setdefault(counts, {}).setdefault(entry.text, i)
+        return groups
+
+    def texts_nearest_in_counts(self, query: ImageDescription) -> dict[str, int]:
+        """As `unique_texts`, of the entries alone whose counts differ from the query's by the fewest objects.
+
+        One digit is a small part of a text: by similarity alone, a normal image with another number of screws in the same
+        places wins over one with the right number a little farther off.
+        """
+        mine = {c.object_class: c.count for c in query.classes}
+
+        def difference(counts: tuple[tuple[str, int], ...]) -> int:
+            theirs = dict(counts)
+            return sum(abs(mine.get(name, 0) - theirs.get(name, 0)) for name in mine.keys() | theirs.keys())
+
+        differences = {counts: difference(counts) for counts in self._texts_by_counts}
+        least = min(differences.values())
+        near = [texts for counts, texts in self._texts_by_counts.items() if differences[counts] == least]
+        return {text: i for texts in near for text, i in texts.items()}
+
+    @cached_property
+    def classes(self) -> dict[str, ClassNormal]:
+        names = sorted({c.object_class for entry in self.entries for c in entry.classes}, key=class_order)
+        return {name: self._normal(name) for name in names}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is normal, one row of TEXT_BANK_SCHEMA per object class."""
+        return [
+            {
+                "object_class": name,
+                "images": sum(name in entry.by_name for entry in self.entries),
+                "counts": list(normal.counts),
+                "size_low": normal.size.low,
+                "size_high": normal.size.high,
+                "object_size_low": normal.object_size.low,
+                "object_size_high": normal.object_size.high,
+                "reach": normal.reach,
+                "runs": normal.region.tolist(),
+            }
+            for name, normal in self.classes.items()
+        ]
+
+    def _normal(self, name: str) -> ClassNormal:
+        seen = [entry.by_name.get(name) for entry in self.entries]
+        present = [c for c in seen if c is not None]
+        owner = np.array([i for i, c in enumerate(present) for _ in c.objects])
+        places = np.array([(o.x, o.y) for c in present for o in c.objects])
+        areas = [o.area for c in present for o in c.objects]
+        sizes = [c.size for c in present]
+        return ClassNormal(
+            counts=tuple(sorted({0 if c is None else c.count for c in seen})),
+            size=_range(sizes, len(self.entries)),
+            object_size=_range(areas, len(self.entries)),
+            places=places,
+            reach=_reach(places, owner, len(self.entries)),
+            region=masks.union([o.runs for c in present for o in c.objects], self.shape),
+        )
+
+
+def _range(values: Sequence[float], n_images: int) -> Range:
+    low, high = min(values), max(values)
+    slack = max(0.0, 1 - n_images / ENOUGH) * 0.5 * (low + high) / 2 * 0.5
+    return Range(low - slack, high + slack)
+
+
+def _reach(places: NDArray[np.float64], owner: NDArray[np.int64], n_images: int) -> float:
+    """Largest distance from a normal object to its nearest in another normal image, with a floor."""
+    if n_images < 2:
+        return 0.1
+    nearest = []
+    for start in range(0, len(places), 512):  # blocks: memory stays at 512 x N
+        block = slice(start, start + 512)
+        gap = np.linalg.norm(places[block, None] - places[None], axis=2)
+        gap[owner[block, None] == owner[None]] = np.inf
+        nearest.append(gap.min(axis=1))
+    finite = np.concatenate(nearest)
+    finite = finite[np.isfinite(finite)]
+    slack = 1 + max(0.0, 1 - n_images / ENOUGH)
+    return max(MIN_PLACE, float(finite.max()) if finite.size else 0.1) * slack

@@ -1,0 +1,236 @@
+"""Typed parameters, built once from `params.yaml`. An unknown key is an error that names the key and its neighbours."""
+
+import difflib
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tmuad.errors import ParameterError
+
+Layout = Literal["mvtec_ad", "mvtec_loco", "folder"]
+DemoCategory = Literal["hardware_kit", "electronics_tray"]
+UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """A group of parameters: immutable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class UnitParams(Section):
+    """One unit of the product: a category of a data set, fitted on its own."""
+
+    root: str  # folder of the category, relative to the repository or absolute
+    layout: Layout
+
+
+class DataParams(Section):
+    on_bad_image: Literal["stop", "skip"] = "stop"  # an unreadable image stops the run, or is skipped and reported
+    size: int = Field(448, ge=64, le=2048, multiple_of=2)  # every image becomes size x size pixels (paper, IV-B)
+    max_pixels: int = Field(200_000_000, ge=1)  # a larger image is refused before it is decoded
+    bits: int = Field(16, ge=8, le=16)  # significant bits of 16-bit images: 12 for a camera that writes 12 bits into 16
+    holdout: float = Field(
+        0.2, gt=0, lt=1
+    )  # share of the normal images kept for calibration where no validation split exists
+    workers: int = Field(0, ge=0)  # processes that map over images; 0: one per core
+    cache: str = ".tmuad-cache"  # per-image results; may be deleted at any time
+
+
+class DemoParams(Section):
+    """The generated data set; see tmuad/data/demo/generate.py."""
+
+    categories: tuple[DemoCategory, ...] = Field(("hardware_kit", "electronics_tray"), min_length=1)
+    seed: int = Field(7, ge=0)
+    size: int = Field(384, ge=96, le=1024)
+    train: int = Field(60, ge=1)
+    validation: int = Field(20, ge=1)
+    test_good: int = Field(24, ge=1)
+    per_fault: int = Field(4, ge=1)  # test images of each kind of fault
+
+
+class ComponentsParams(Section):
+    """Grounded segmenter of the embedded profile; see tmuad/segment/components.py."""
+
+    backend: Literal["components"] = "components"
+    min_area: float = Field(0.0015, gt=0, lt=1)  # smallest object, as a share of the image
+    sensitivity: float = Field(1.0, gt=0)  # below 1 only what differs more from the background counts as an object
+    max_classes: int = Field(12, ge=1)
+
+
+class RegionsParams(Section):
+    """Open segmenter of the embedded profile; see tmuad/segment/regions.py."""
+
+    backend: Literal["regions"] = "regions"
+    scales: tuple[float, ...] = (10.0, 40.0, 160.0)  # of the graph segmentation: larger means larger regions
+    min_area: float = Field(0.0015, gt=0, lt=1)  # smallest region, as a share of the image
+    max_regions: int = Field(40, ge=1)
+
+
+class SegmentParams(Section):
+    grounded: ComponentsParams = ComponentsParams()
+    open: RegionsParams = RegionsParams()
+
+
+class FinetuneParams(Section):
+    """Object classifier; see tmuad/describe/finetune.py."""
+
+    crops_per_class: int = Field(200, ge=1)  # paper, IV-B
+    crop_size: int = Field(32, ge=32, multiple_of=32)  # px
+    epochs: int = Field(20, ge=1)  # at most
+    patience: int = Field(2, ge=1)  # epochs without a lower held-out loss after which training stops
+    batch_size: int = Field(64, ge=8, le=512)
+    learning_rate: float = Field(3e-3, gt=0)
+    seed: int = Field(0, ge=0)
+
+
+class DescribeParams(Section):
+    position: Literal["nine_grid"] = "nine_grid"
+    fuzz: float = Field(
+        0.06, ge=0, lt=0.17
+    )  # an object this close to a cell's edge counts as in both cells (share of the side)
+
+
+class ObjectBankParams(Section):
+    encoder: Literal["filters"] = "filters"
+    clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
+    dimensions: int = Field(32, ge=1)  # principal axes kept
+    whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
+    seed: int = Field(0, ge=0)
+
+
+class PatchBankParams(Section):
+    encoders: tuple[Literal["filters"], ...] = ("filters",)
+    clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
+    dimensions: int = Field(24, ge=1)  # principal axes kept per layer
+    whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
+    max_patches: int = Field(60_000, ge=1)  # patches that take part in the fit, at an even stride over all images
+    seed: int = Field(0, ge=0)
+
+
+class TextScoreParams(Section):
+    similar: Literal["text", "counts"] = "counts"  # T_sim: the most similar text (paper), or that among the nearest in counts
+    undercount: Literal["paper", "released"] = "released"  # where a missing object is marked: design, section 6
+
+
+class BankWeights(Section):
+    text: float = Field(1.0, ge=0)
+    objects: float = Field(1.0, ge=0)
+    patches: float = Field(1.0, ge=0)
+
+
+class FuseParams(Section):
+    """How the three banks become one score; see tmuad/score/fuse.py."""
+
+    method: Literal["calibrated", "paper"] = "calibrated"
+    paper: BankWeights = BankWeights(text=0.05, objects=0.30, patches=0.65)  # lambda_1 to lambda_3 of Eq. 5
+    calibrated: BankWeights = BankWeights()  # weights of the standardised maps
+
+
+class DecideParams(Section):
+    false_alarm_rate: float = Field(0.05, gt=0, lt=1)
+
+
+class Params(Section):
+    units: dict[UnitName, UnitParams]
+    data: DataParams = DataParams()
+    demo: DemoParams = DemoParams()
+    segment: SegmentParams = SegmentParams()
+    finetune: FinetuneParams = FinetuneParams()
+    describe: DescribeParams = DescribeParams()
+    object_bank: ObjectBankParams = ObjectBankParams()
+    patch_bank: PatchBankParams = PatchBankParams()
+    text_score: TextScoreParams = TextScoreParams()
+    fuse: FuseParams = FuseParams()
+    decide: DecideParams = DecideParams()
+
+    def unit(self, name: str) -> UnitParams:
+        """The unit `name`, or an error that lists the units there are."""
+        if name not in self.units:
+            near = difflib.get_close_matches(name, self.units, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ParameterError(f"unknown unit '{name}'; params.yaml has: {', '.join(self.units) or 'none'}.{hint}")
+        return self.units[name]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Two units of one name would silently become one; here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: may stand for several mappings, and is no key
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
+            if key in seen:
+                raise ParameterError(
+                    f"{node.start_mark.name}: line {key_node.start_mark.line + 1}: the key '{key}' stands twice; "
+                    "rename or remove one of the two"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_params(path: Path) -> Params:
+    """The parameters in the YAML file `path`.
+
+    Raises:
+        ParameterError: the file is missing or not YAML, a key is unknown or stands twice, or a value is out of range.
+    """
+    if not path.exists():
+        raise ParameterError(f"{path}: no such file; run this in the folder that holds params.yaml")
+    return parse_params(read_yaml(path), source=str(path))
+
+
+def read_yaml(path: Path) -> object:
+    """What the YAML file `path` holds; None for an empty one.
+
+    Raises:
+        ParameterError: the file cannot be read, is not YAML, or a key of it stands twice.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return yaml.load(stream, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
+    # PyYAML lets values that only look right (the date 2024-13-01) and bottomless nesting escape as other exceptions.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
+        raise ParameterError(f"{path}: not readable as YAML: {error}") from None
+
+
+def parse_params(raw: object, source: str = "params") -> Params:
+    """`raw` (nested dicts) as typed parameters; see `load_params`."""
+    if not isinstance(raw, dict):
+        raise ParameterError(f"{source}: expected a mapping of sections at the top, found {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParameterError("\n".join(f"{source}: {_explain(detail)}" for detail in error.errors())) from None
+
+
+def _explain(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    if detail["type"] == "missing":
+        return f"{key}: required, but not given"
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: {detail['msg']}, found {detail['input']!r}"
+    known = _keys_at(location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown parameter '{key}'; {hint}Known here: {', '.join(known)}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    section: Any = Params
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = section.model_fields[part].annotation
+        else:
+            section = UnitParams  # the only nested sections under free names are units
+    return list(section.model_fields)

@@ -1,0 +1,77 @@
+"""Adding units to params.yaml as a person would: new lines, and every other byte of the file left as it is.
+
+A YAML library that writes the file again moves comments that stand after the units, and changes indentation and quotes.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tmuad.cache import write_atomic
+from tmuad.config import Params, UnitParams, parse_params
+from tmuad.errors import ParameterError
+
+
+def add_units(params: Params, path: Path, units: Mapping[str, UnitParams]) -> None:
+    """Add `units` to the file `path`, which `params` was read from.
+
+    Raises:
+        ParameterError: the file cannot be written, or is laid out in a way that new lines would damage.
+    """
+    if not units:
+        return
+    text = path.read_bytes().decode()
+    try:
+        edited = _insert(text, units)
+        sound = parse_params(yaml.safe_load(edited)) == params.model_copy(update={"units": params.units | dict(units)})
+    except (yaml.YAMLError, ParameterError):
+        sound = False
+    if not sound:
+        lines = "".join(f"\n  {_flow(name, unit)}" for name, unit in units.items())
+        raise ParameterError(f"{path}: units cannot be added without harm to other lines; add under 'units:'{lines}")
+    try:
+        write_atomic(path.resolve(), edited.encode())  # resolved: a linked file is changed, not its link replaced
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from None
+
+
+def _insert(text: str, units: Mapping[str, UnitParams]) -> str:
+    """`text` with `units` after the last unit in it."""
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = next(value for key, value in root.value if key.value == "units")
+    if node.flow_style and node.value:
+        end = node.end_mark.index - 1
+        return text[:end] + "".join(f", {_flow(name, unit)}" for name, unit in units.items()) + text[end:]
+    indent, last = "  ", node
+    if node.value:
+        indent = " " * node.value[0][0].start_mark.column
+        while last.value and not isinstance(last.value, str):  # down to the last thing that was written
+            last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
+    line = last.end_mark.line
+    if not node.value:  # {}
+        text = text[: node.start_mark.index].rstrip(" ") + text[node.end_mark.index :]
+        line = node.start_mark.line
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    if not lines[line].endswith(newline):
+        lines[line] += newline
+    added = [f"{indent}{part}{newline}" for name, unit in units.items() for part in _block(name, unit)]
+    return "".join([*lines[: line + 1], *added, *lines[line + 1 :]])
+
+
+def _block(name: str, unit: UnitParams) -> list[str]:
+    return [f"{_scalar(name)}:", f"  root: {_scalar(unit.root)}", f"  layout: {unit.layout}"]
+
+
+def _flow(name: str, unit: UnitParams) -> str:
+    return f"{_scalar(name)}: {{root: {_scalar(unit.root)}, layout: {unit.layout}}}"
+
+
+def _scalar(text: str) -> str:
+    """`text` as YAML: in quotes unless it is plainly a string to any reader, which no, 1e3 and 2024-01-01 are not."""
+    plain = re.fullmatch(r"[\w./-]([\w./ -]*[\w./-])?", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""Descriptions as a table: one row per image and object class, the objects as lists in the row."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from tmuad import masks
+from tmuad.describe.description import ClassDescription, ImageDescription, SceneObject, describe
+from tmuad.describe.position import READING_ORDER, cells
+from tmuad.tables import DESCRIPTIONS_SCHEMA
+
+
+def descriptions_table(many: Iterable[ImageDescription], shape: tuple[int, int], fuzz: float) -> pa.Table:
+    """Rows for `many`, in their order; classes in canonical order."""
+    rows = []
+    for image in many:
+        for c in image.classes or (ClassDescription("", ()),):
+            rows.append(
+                {
+                    "image_id": image.image_id,
+                    "object_class": c.object_class,
+                    "count": c.count,
+                    "position": c.position,
+                    "size": c.size,
+                    "text": c.text if c.objects else "",
+                    "image_text": image.text,
+                    "cells": sorted(
+                        {n for o in c.objects for n in cells(o.x, o.y, fuzz)}, key=READING_ORDER.__getitem__
+                    ),
+                    "x": [o.x for o in c.objects],
+                    "y": [o.y for o in c.objects],
+                    "area": [o.area for o in c.objects],
+                    "object_runs": [o.runs.tolist() for o in c.objects],
+                    "runs": masks.union([o.runs for o in c.objects], shape).tolist() if c.objects else [],
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=DESCRIPTIONS_SCHEMA)
+
+
+def read_descriptions(table: pa.Table) -> list[ImageDescription]:
+    """The inverse of `descriptions_table`."""
+    grouped: dict[str, list[SceneObject]] = {}
+    for row in table.select(["image_id", "object_class", "x", "y", "area", "object_runs"]).to_pylist():
+        objects = grouped.setdefault(row["image_id"], [])
+        for x, y, area, runs in zip(row["x"], row["y"], row["area"], row["object_runs"], strict=True):
+            objects.append(SceneObject(row["object_class"], x, y, area, np.array(runs, dtype=np.uint32)))
+    return [describe(image_id, objects) for image_id, objects in grouped.items()]
+
+
+def scene_object(name: str, runs: masks.Runs, shape: tuple[int, int]) -> SceneObject:
+    """Place and area of the object `name` under the mask `runs`, which is not empty."""
+    mask = masks.decode(runs, shape)
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    total = int(rows.sum())
+    y = float(rows @ (np.arange(shape[0]) + 0.5)) / total / shape[0]
+    x = float(columns @ (np.arange(shape[1]) + 0.5)) / total / shape[1]
+    return SceneObject(name, x, y, total / mask.size, runs)

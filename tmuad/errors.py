@@ -1,0 +1,21 @@
+"""The errors a user can cause. Each message names the file or key, the value, and what to do about it."""
+
+
+class TmuadError(Exception):
+    """Base of every error that a user's input causes; the command line prints it without a traceback."""
+
+
+class ParameterError(TmuadError):
+    """A parameter is unknown, missing or out of range."""
+
+
+class DataError(TmuadError):
+    """A data set does not have the shape its layout promises."""
+
+
+class ImageError(TmuadError):
+    """One image or mask cannot be used. Subject to `data.on_bad_image`."""
+
+
+class ArtifactError(TmuadError):
+    """A file that an earlier stage should have written is missing, truncated or from another version."""

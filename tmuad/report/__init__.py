@@ -1,0 +1,1 @@
+"""What people read: tables (`tables`, `terminal`), pictures (`overlay`, `panels`), and a page with both (`pages`)."""

@@ -1,0 +1,63 @@
+"""Heat map and contours on a photograph: what `tmuad score` writes and the panels show."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_erosion
+
+Picture = NDArray[np.uint8]  # (S, S, 3)
+
+# Dark violet over red to pale yellow: lightness rises evenly, so that strength reads in grey and to colour-blind eyes.
+_STOPS = np.array(
+    [[66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25], [252, 165, 10],
+     [246, 215, 70], [252, 255, 164]], dtype=np.float32,
+)  # fmt: skip
+_OPAQUE = 0.72  # the photograph always shines through
+CONTOUR = (0, 220, 255)  # cyan: on no stop of the heat map
+TRUTH = (70, 235, 70)
+
+
+def heat_overlay(
+    image: Picture,
+    anomaly_map: NDArray[np.floating],
+    threshold: float,
+    low: float = 0.0,
+    high: float | None = None,
+) -> Picture:
+    """`image` (S, S, 3) under the heat of `anomaly_map` (S, S), with a contour around what lies above `threshold`.
+
+    Heat starts at `low`, where nothing is drawn, and is full at `high`; by default the threshold lies half-way. Colour
+    and opacity both follow strength. A threshold of infinity draws no contour and scales to the map's own maximum.
+
+    Raises:
+        ValueError: the map is not of the image's size, or holds NaN or infinity.
+    """
+    if anomaly_map.shape != image.shape[:2]:
+        raise ValueError(f"a map of {anomaly_map.shape} does not lie on an image of {image.shape[:2]}")
+    if not np.isfinite(anomaly_map).all():
+        raise ValueError("the map holds NaN or infinity")
+    if high is None:
+        high = 2 * threshold - low if np.isfinite(threshold) and threshold > low else float(anomaly_map.max())
+    span = max(high - low, 1e-9)
+    strength = np.clip((anomaly_map.astype(np.float32) - np.float32(low)) / np.float32(span), 0, 1)[..., None]
+    opacity = np.float32(_OPAQUE) * np.sqrt(strength)
+    blended = image * (1 - opacity) + _colours(strength[..., 0]) * opacity
+    result = np.rint(blended).astype(np.uint8)
+    return outline(result, anomaly_map > threshold, CONTOUR) if np.isfinite(threshold) else result
+
+
+def outline(image: Picture, mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int = 2) -> Picture:
+    """A copy of `image` with a line `width` px wide inside the edge of `mask`, and a dark one outside to set it off."""
+    result = image.copy()
+    if mask.any():
+        result[binary_dilation(mask) & ~mask] = (20, 20, 20)
+        result[mask & ~binary_erosion(mask, iterations=width)] = colour
+    return result
+
+
+def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) in 0..1 -> (H, W, 3) in 0..255."""
+    place = strength * (len(_STOPS) - 1)
+    lower = np.minimum(place.astype(np.int64), len(_STOPS) - 2)
+    share = (place - lower)[..., None]
+    mixed: NDArray[np.float32] = _STOPS[lower] * (1 - share) + _STOPS[lower + 1] * share
+    return mixed

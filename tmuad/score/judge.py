@@ -1,0 +1,130 @@
+"""From the banks' results to a verdict: calibration on held-out normal images, fused score, decision, reasons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from tmuad import masks
+from tmuad.config import DecideParams, FuseParams
+from tmuad.describe.description import ImageDescription
+from tmuad.describe.position import cell
+from tmuad.score.banks import BankResult
+from tmuad.score.fuse import BANKS, Calibration, Maps, choose_threshold, fuse, reliability_of, standardisation
+from tmuad.score.text import Finding, weigh
+
+MAX_APPEARANCE = 3  # unusual regions that are named; the map shows all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one image and what it rests on."""
+
+    image_id: str
+    score: float  # S_image: maximum of the fused map
+    threshold: float
+    anomalous: bool
+    maxima: dict[str, float]  # maximum of each bank's own map
+    shares: dict[str, float]  # part of each bank in the score, at the pixel that sets it; they add up to 1
+    findings: list[Finding]  # strongest first
+    maps: Maps  # "text", "objects", "patches" and "fused": (S, S) float32
+
+
+def calibrate(
+    normals: Sequence[BankResult], shape: tuple[int, int], fusion: FuseParams, decide: DecideParams
+) -> Calibration:
+    """Standardise the banks and set the threshold on held-out normal images."""
+    reliability = reliability_of([r.findings for r in normals])
+    maxima: dict[str, list[float]] = {bank: [] for bank in BANKS}
+    for result in normals:
+        for bank, values in result.maps(shape, reliability).items():
+            maxima[bank].append(float(values.max()))
+    centre, scale = standardisation({bank: np.array(values) for bank, values in maxima.items()})
+    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, ())
+    scores = sorted(float(fuse(r.maps(shape, reliability), draft, fusion).max()) for r in normals)
+    threshold, warning = choose_threshold(np.array(scores), decide.false_alarm_rate)
+    return replace(draft, threshold=threshold, normal_scores=tuple(scores), warning=warning)
+
+
+def judge(
+    result: BankResult,
+    description: ImageDescription,
+    shape: tuple[int, int],
+    calibration: Calibration,
+    fusion: FuseParams,
+) -> Verdict:
+    """The verdict on one image."""
+    maps = result.maps(shape, calibration.reliability)
+    fused = fuse(maps, calibration, fusion)
+    score = float(fused.max())
+    anomalous = score > calibration.threshold
+    findings = weigh(result.findings, calibration.reliability)
+    if anomalous:
+        findings += _appearance(maps, description, calibration, fusion, needed=not findings)
+    return Verdict(
+        image_id=result.image_id,
+        score=score,
+        threshold=calibration.threshold,
+        anomalous=anomalous,
+        maxima={bank: float(maps[bank].max()) for bank in BANKS},
+        shares=_shares(maps, fused, calibration, fusion),
+        findings=findings,
+        maps={**maps, "fused": fused},
+    )
+
+
+def subset_score(maps: Maps, banks: Sequence[str], calibration: Calibration, fusion: FuseParams) -> float:
+    """S_image of some of the banks alone (Table V)."""
+    return float(fuse(_only(maps, banks), calibration, fusion).max())
+
+
+def _only(maps: Maps, banks: Sequence[str]) -> Maps:
+    # A bank that is left out says of every pixel that it is perfectly normal.
+    return {bank: maps[bank] if bank in banks else np.zeros_like(maps[bank]) for bank in BANKS}
+
+
+def _shares(maps: Maps, fused: NDArray[np.float32], calibration: Calibration, fusion: FuseParams) -> dict[str, float]:
+    peak = np.unravel_index(int(fused.argmax()), fused.shape)
+    at_peak = {bank: maps[bank][peak].reshape(1, 1) for bank in BANKS}
+    alone = {bank: float(fuse(_only(at_peak, [bank]), calibration, fusion).item()) for bank in BANKS}
+    total = sum(alone.values())
+    return {bank: value / total if total > 0 else 0.0 for bank, value in alone.items()}
+
+
+def _appearance(
+    maps: Maps, description: ImageDescription, calibration: Calibration, fusion: FuseParams, needed: bool
+) -> list[Finding]:
+    """Regions that look unlike anything normal: what the two image banks say without the text bank.
+
+    With `needed`, the strongest region is named even if it takes the sum of several banks to reach the threshold.
+    """
+    image = fuse(_only(maps, ["objects", "patches"]), calibration, fusion)
+    level = calibration.threshold
+    if image.max() <= level:
+        if not needed or image.max() <= 0:
+            return []
+        level = 0.7 * float(image.max())
+    labels, count = ndi.label(image > level)
+    peaks = ndi.maximum(image, labels, np.arange(1, count + 1))
+    order = np.argsort(-np.asarray(peaks), kind="stable")[:MAX_APPEARANCE]
+    findings = []
+    for i in order:
+        region = labels == i + 1
+        runs = masks.encode(region)
+        rows, columns = np.nonzero(region)
+        where = cell(float(columns.mean()) / region.shape[1], float(rows.mean()) / region.shape[0])
+        peak = float(np.asarray(peaks)[i])
+        # A strength of 1/2 is the threshold itself, as the score's distance from normal grows it tends to 1.
+        strength = peak / (peak + calibration.threshold) if np.isfinite(calibration.threshold) else 0.5
+        on = _covering(runs, description)
+        findings.append(Finding(on, "appearance", "as in normal images", "unlike them", strength, runs, 1, where))
+    return findings
+
+
+def _covering(region: masks.Runs, description: ImageDescription) -> str:
+    """Class of the object that holds most of `region`; empty where it lies on none."""
+    overlap = {o.object_class: masks.intersection(region, o.runs) for o in description.objects}
+    best = max(overlap, key=lambda name: overlap[name], default="")
+    return best if best and overlap[best] > 0.3 * masks.area(region) else ""

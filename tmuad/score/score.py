@@ -1,0 +1,35 @@
+"""One image against the three banks."""
+
+from collections.abc import Sequence
+
+from tmuad.banks.objects import ObjectBank
+from tmuad.banks.patches import PatchBank
+from tmuad.banks.text import TextBank
+from tmuad.cache import Record
+from tmuad.config import Params
+from tmuad.describe.description import ImageDescription
+from tmuad.encode.features import object_features, patch_features
+from tmuad.masks import Runs
+from tmuad.score.banks import BankResult
+from tmuad.score.text import find_differences
+
+
+def score_image(
+    description: ImageDescription,
+    regions: Sequence[Runs],
+    features: Record,
+    text_bank: TextBank,
+    object_bank: ObjectBank,
+    patch_bank: PatchBank,
+    params: Params,
+) -> BankResult:
+    """Findings of the text bank and distances to the image banks; `features` is the record of `FeatureTask`."""
+    findings, index = find_differences(description, text_bank, params.text_score)
+    return BankResult(
+        image_id=description.image_id,
+        findings=findings,
+        nearest=text_bank.entries[index].image_id if index >= 0 else "",
+        regions=list(regions),
+        region_distance=object_bank.distances(object_features(features)),
+        patch_distance=patch_bank.distances(patch_features(features)),
+    )

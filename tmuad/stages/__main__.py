@@ -1,0 +1,49 @@
+"""`python -m tmuad.stages STAGE [UNIT]`: run one stage, as dvc.yaml does."""
+
+import os
+
+# One thread in the numerical libraries: the stages use processes instead, and bytes must not depend on the machine's
+# cores. It has to be said before numpy is first imported.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import argparse  # noqa: E402
+import importlib  # noqa: E402
+import logging  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from tmuad.config import load_params  # noqa: E402
+from tmuad.errors import TmuadError  # noqa: E402
+
+PER_UNIT = (
+    "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate",
+)  # fmt: skip
+GLOBAL = ("demo", "report", "warehouse")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tmuad.stages", description=__doc__)
+    parser.add_argument("stage", choices=PER_UNIT + GLOBAL)
+    parser.add_argument("unit", nargs="?", help="a key of `units` in params.yaml; not for " + ", ".join(GLOBAL))
+    options = parser.parse_args(arguments)
+    if (options.stage in PER_UNIT) != (options.unit is not None):
+        parser.error(f"stage {options.stage} takes {'a unit' if options.unit is None else 'no unit'}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it reports which of its builds it tries
+    try:
+        params = load_params(Path("params.yaml"))
+        stage = importlib.import_module(f"tmuad.stages.{options.stage}")
+        if options.unit is None:
+            stage.run(params)
+        else:
+            params.unit(options.unit)
+            stage.run(params, options.unit)
+    except TmuadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Describe every image: classes by the fine-tuned classifier, counts, positions, sizes, one canonical text (Alg. 1)."""
+
+import numpy as np
+
+from tmuad.config import Params
+from tmuad.describe.classifier import ClipClassifier
+from tmuad.describe.description import ImageDescription, describe
+from tmuad.describe.table import descriptions_table, scene_object
+from tmuad.engine import map_images
+from tmuad.parquet import read_parquet, write_parquet
+from tmuad.segment.scene import SceneTask
+from tmuad.stages.common import shape_of, unit_images
+from tmuad.tables import DESCRIPTIONS_SCHEMA
+from tmuad.workspace import UnitPaths
+
+
+def run(params: Params, unit: str) -> None:
+    paths, shape = UnitPaths(unit), shape_of(params)
+    segments = read_parquet(paths.segments, ["image_id", "source", "candidate", "runs"]).to_pandas()
+    grounded = segments[segments["source"] == "grounded"].groupby("image_id", sort=False)
+    classifier = ClipClassifier.load(paths.classifier)
+    task = SceneTask(params.segment, params.finetune.crop_size)
+    images = unit_images(unit, params)
+    described: list[ImageDescription] = []
+    for ref, record in zip(images, map_images(task, images, params.data), strict=True):
+        if ref.image_id not in grounded.groups:
+            described.append(describe(ref.image_id, []))
+            continue
+        mine = grounded.get_group(ref.image_id)
+        labels, _ = classifier.classify(record["crops"][mine["candidate"].to_numpy()])
+        runs = [np.asarray(r, dtype=np.uint32) for r in mine["runs"]]
+        objects = [scene_object(label, r, shape) for label, r in zip(labels, runs, strict=True)]
+        described.append(describe(ref.image_id, objects))
+    table = descriptions_table(described, shape, params.describe.fuzz)
+    write_parquet(table, paths.descriptions, DESCRIPTIONS_SCHEMA)

@@ -1,0 +1,46 @@
+"""Calibrate the banks on the held-out normal images, fuse, decide, and give reasons in words."""
+
+import itertools
+import logging
+
+import pyarrow as pa
+
+from tmuad.config import Params
+from tmuad.describe.table import read_descriptions
+from tmuad.parquet import read_parquet, write_parquet
+from tmuad.score.fuse import BANKS
+from tmuad.score.judge import calibrate, judge, subset_score
+from tmuad.score.sentences import load_names
+from tmuad.score.table import open_regions, read_results, score_row, verdict_row, worded_findings
+from tmuad.stages.common import shape_of, unit_images
+from tmuad.tables import FINDINGS_SCHEMA, SCORES_SCHEMA, VERDICTS_SCHEMA
+from tmuad.workspace import NAMES, UnitPaths
+
+log = logging.getLogger(__name__)
+
+
+def run(params: Params, unit: str) -> None:
+    paths, shape = UnitPaths(unit), shape_of(params)
+    names = load_names(NAMES / f"{unit}.yaml")
+    descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
+    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
+    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings), regions)
+    held_out = {ref.image_id for ref in unit_images(unit, params, ["validation"])}
+    normals = [r for r in results if r.image_id in held_out]
+    calibration = calibrate(normals, shape, params.fuse, params.decide)
+    calibration.save(paths.calibration)
+    if calibration.warning:
+        log.warning("%s: %s", unit, calibration.warning)
+    scores, verdicts, findings = [], [], []
+    for result in results:
+        verdict = judge(result, descriptions[result.image_id], shape, calibration, params.fuse)
+        pairs = {
+            f"{a}+{b}": subset_score(verdict.maps, (a, b), calibration, params.fuse)
+            for a, b in itertools.combinations(BANKS, 2)
+        }
+        scores.append(score_row(verdict, calibration.p_value(verdict.score), pairs))
+        verdicts.append(verdict_row(verdict, result.nearest))
+        findings += worded_findings(verdict, names, shape)
+    write_parquet(pa.Table.from_pylist(scores, schema=SCORES_SCHEMA), paths.scores, SCORES_SCHEMA)
+    write_parquet(pa.Table.from_pylist(verdicts, schema=VERDICTS_SCHEMA), paths.verdicts, VERDICTS_SCHEMA)
+    write_parquet(pa.Table.from_pylist(findings, schema=FINDINGS_SCHEMA), paths.findings, FINDINGS_SCHEMA)

@@ -1,0 +1,45 @@
+"""Maps and ground truth of a scored unit, as evaluation and report look at them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmuad.config import Params
+from tmuad.data.images import image_shape, read_mask
+from tmuad.parquet import read_parquet
+from tmuad.score.fuse import Calibration, fuse
+from tmuad.score.table import open_regions, read_results
+from tmuad.stages.common import shape_of
+from tmuad.workspace import UnitPaths
+
+Maps = Callable[[str], dict[str, NDArray[np.float32]]]  # image_id -> "text", "objects", "patches", "fused": (S, S)
+Masks = Callable[[str], NDArray[np.bool_]]  # path in the manifest -> ground truth (S, S)
+
+
+def bank_maps(params: Params, unit: str, calibration: Calibration) -> Maps:
+    """The maps of an image, made anew from the compact scores at every call."""
+    paths, shape = UnitPaths(unit), shape_of(params)
+    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
+    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings), regions)
+    by_id = {result.image_id: result for result in results}
+
+    def maps(image_id: str) -> dict[str, NDArray[np.float32]]:
+        banks = by_id[image_id].maps(shape, calibration.reliability)
+        return {**banks, "fused": fuse(banks, calibration, params.fuse)}
+
+    return maps
+
+
+def truth_masks(params: Params, unit: str) -> Masks:
+    """The union of an image's mask files."""
+    root = Path(params.unit(unit).root)
+    columns = read_parquet(UnitPaths(unit).manifest, ["path", "masks"]).to_pydict()
+    files = dict(zip(columns["path"], columns["masks"], strict=True))
+
+    def masks(path: str) -> NDArray[np.bool_]:
+        original = image_shape(root / path, max_pixels=params.data.max_pixels)
+        return read_mask([root / mask for mask in files[path]], original, params.data.size)
+
+    return masks

@@ -1,0 +1,50 @@
+"""Tables, panels and the page, from what the units' stages left."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tmuad.cache import write_atomic
+from tmuad.config import Params
+from tmuad.engine import load_image
+from tmuad.parquet import read_parquet
+from tmuad.report.pages import write_page
+from tmuad.report.panels import Example, choose_examples, write_panels
+from tmuad.report.tables import load_results, results_csv, results_markdown
+from tmuad.score.fuse import load_calibration
+from tmuad.stages.maps import bank_maps, truth_masks
+from tmuad.workspace import REPORTS, UnitPaths
+
+
+def run(params: Params) -> None:
+    REPORTS.mkdir(exist_ok=True)
+    for unit in params.units:
+        threshold = load_calibration(UnitPaths(unit).calibration).threshold
+        write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
+    results = load_results(params.units)
+    write_atomic(REPORTS / "results.md", results_markdown(results).encode())
+    write_atomic(REPORTS / "results.csv", results_csv(results).encode())
+    write_page(REPORTS, results)
+
+
+def _examples(params: Params, unit: str) -> Iterator[Example]:
+    paths, root = UnitPaths(unit), Path(params.unit(unit).root)
+    manifest, scores = read_parquet(paths.manifest).to_pandas(), read_parquet(paths.scores).to_pandas()
+    test = manifest[manifest["split"] == "test"].merge(scores[["image_id", "score"]], on="image_id")
+    findings = read_parquet(paths.findings, ["image_id", "sentence"]).to_pandas()
+    maps = bank_maps(params, unit, load_calibration(paths.calibration))
+    masks = truth_masks(params, unit)
+    rows = test.set_index("path")
+    for path, role in choose_examples(test):
+        row = rows.loc[path]
+        yield Example(
+            image_id=row["image_id"],
+            path=path,
+            kind=row["kind"],
+            defect=row["defect"],
+            role=role,
+            score=float(row["score"]),
+            reasons=tuple(findings.loc[findings["image_id"] == row["image_id"], "sentence"]),
+            image=load_image(root / path, params.data),
+            truth=masks(path) if row["kind"] != "good" and len(row["masks"]) else None,
+            fused=maps(row["image_id"])["fused"],
+        )

@@ -1,0 +1,37 @@
+"""The held-out and test images against the three banks."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from tmuad.banks.objects import ObjectBank
+from tmuad.banks.patches import PatchBank
+from tmuad.banks.text import TextBank
+from tmuad.config import Params
+from tmuad.describe.table import read_descriptions
+from tmuad.encode.features import FeatureTask
+from tmuad.engine import map_images
+from tmuad.parquet import read_parquet, write_parquet
+from tmuad.score.score import score_image
+from tmuad.score.table import finding_rows, open_regions, result_row
+from tmuad.stages.common import shape_of, unit_images
+from tmuad.tables import BANK_FINDINGS_SCHEMA, BANK_SCORES_SCHEMA
+from tmuad.workspace import UnitPaths
+
+
+def run(params: Params, unit: str) -> None:
+    paths = UnitPaths(unit)
+    text_bank = TextBank(read_descriptions(read_parquet(paths.text_entries)), shape_of(params))
+    object_bank, patch_bank = ObjectBank.load(paths.object_bank), PatchBank.load(paths.patch_bank)
+    descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
+    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
+    images = unit_images(unit, params, ["validation", "test"])
+    scores: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
+    for ref, record in zip(images, map_images(FeatureTask.of(params), images, params.data), strict=True):
+        mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
+        result = score_image(mine, open_segments, record, text_bank, object_bank, patch_bank, params)
+        scores.append(result_row(result))
+        findings += finding_rows(result)
+    write_parquet(pa.Table.from_pylist(scores, schema=BANK_SCORES_SCHEMA), paths.bank_scores, BANK_SCORES_SCHEMA)
+    write_parquet(pa.Table.from_pylist(findings, schema=BANK_FINDINGS_SCHEMA), paths.bank_findings, BANK_FINDINGS_SCHEMA)

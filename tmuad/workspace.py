@@ -1,0 +1,97 @@
+"""Where things lie: the files of one unit, relative to the folder that holds params.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ARTIFACTS = Path("artifacts")
+REPORTS = Path("reports")
+NAMES = Path("data/names")  # <unit>.yaml: what a person calls the object classes
+DEMO = Path("data/demo")
+
+
+@dataclass(frozen=True)
+class UnitPaths:
+    """Artifacts of one unit, one property per file; the stage that writes it stands behind it."""
+
+    unit: str
+    base: Path = ARTIFACTS
+
+    @property
+    def folder(self) -> Path:
+        return self.base / self.unit
+
+    @property
+    def manifest(self) -> Path:  # prepare
+        return self.folder / "manifest.parquet"
+
+    @property
+    def problems(self) -> Path:  # prepare
+        return self.folder / "problems.csv"
+
+    @property
+    def classes(self) -> Path:  # segment
+        return self.folder / "classes.json"
+
+    @property
+    def segments(self) -> Path:  # segment
+        return self.folder / "segments.parquet"
+
+    @property
+    def classifier(self) -> Path:  # finetune
+        return self.folder / "classifier.safetensors"
+
+    @property
+    def training_curve(self) -> Path:  # finetune
+        return self.folder / "finetune.csv"
+
+    @property
+    def descriptions(self) -> Path:  # describe
+        return self.folder / "descriptions.parquet"
+
+    @property
+    def text_bank(self) -> Path:  # text_bank: what is normal, per class
+        return self.folder / "text_bank.parquet"
+
+    @property
+    def text_entries(self) -> Path:  # text_bank: T_img of each normal image
+        return self.folder / "text_entries.parquet"
+
+    @property
+    def patch_bank(self) -> Path:  # feature_banks
+        return self.folder / "patch_bank.safetensors"
+
+    @property
+    def object_bank(self) -> Path:  # feature_banks
+        return self.folder / "object_bank.safetensors"
+
+    @property
+    def bank_scores(self) -> Path:  # score: what each bank says, before fusion
+        return self.folder / "bank_scores.parquet"
+
+    @property
+    def bank_findings(self) -> Path:  # score
+        return self.folder / "bank_findings.parquet"
+
+    @property
+    def calibration(self) -> Path:  # fuse
+        return self.folder / "calibration.json"
+
+    @property
+    def scores(self) -> Path:  # fuse
+        return self.folder / "scores.parquet"
+
+    @property
+    def verdicts(self) -> Path:  # fuse
+        return self.folder / "verdicts.parquet"
+
+    @property
+    def findings(self) -> Path:  # fuse
+        return self.folder / "findings.parquet"
+
+    @property
+    def metrics(self) -> Path:  # evaluate
+        return self.folder / "metrics.json"
+
+    @property
+    def curves(self) -> Path:  # evaluate
+        return self.folder / "roc.csv"
