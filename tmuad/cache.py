@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as unpack
 from safetensors.numpy import save as pack
 
-Record = dict[str, NDArray[np.generic]]  # what a backend says of one image
+Record = dict[str, NDArray[Any]]  # what a backend says of one image
 
 
 def fingerprint(*parts: object) -> str:

@@ -97,8 +97,8 @@ class DescribeParams(Section):
 class ObjectBankParams(Section):
     encoder: Literal["filters"] = "filters"
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
-    dimensions: int = Field(32, ge=1)  # principal axes kept
-    whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
+    dimensions: int = Field(40, ge=1)  # principal axes kept
+    ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
     seed: int = Field(0, ge=0)
 
 
@@ -107,12 +107,15 @@ class PatchBankParams(Section):
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
-    max_patches: int = Field(60_000, ge=1)  # patches that take part in the fit, at an even stride over all images
+    max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from all images
+    distance_weight: float = Field(0.1, ge=0)  # of the bank's distances beside the detector's excess
     seed: int = Field(0, ge=0)
 
 
 class TextScoreParams(Section):
-    similar: Literal["text", "counts"] = "counts"  # T_sim: the most similar text (paper), or that among the nearest in counts
+    similar: Literal["text", "counts"] = (
+        "counts"  # T_sim: the most similar text (paper), or that among the nearest in counts
+    )
     undercount: Literal["paper", "released"] = "released"  # where a missing object is marked: design, section 6
 
 
@@ -127,7 +130,7 @@ class FuseParams(Section):
 
     method: Literal["calibrated", "paper"] = "calibrated"
     paper: BankWeights = BankWeights(text=0.05, objects=0.30, patches=0.65)  # lambda_1 to lambda_3 of Eq. 5
-    calibrated: BankWeights = BankWeights()  # weights of the standardised maps
+    calibrated: BankWeights = BankWeights(objects=0.5)  # weights of the standardised maps
 
 
 class DecideParams(Section):
@@ -195,7 +198,7 @@ def read_yaml(path: Path) -> object:
     """
     try:
         with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+            return yaml.load(stream, Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ParameterError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
     # PyYAML lets values that only look right (the date 2024-13-01) and bottomless nesting escape as other exceptions.

@@ -72,17 +72,9 @@ class Inspector:
         scene = unpack_scene(record)
         objects = [o for _, _, o in resolve_objects(scene, self.classes)]
         labels, _ = self.classifier.classify(scene.crops[[o.index for o in objects]])
-        found = [scene_object(label, o.runs, shape) for label, o in zip(labels, objects, strict=True)]
+        found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
         description = describe(image_id, found)
         result = score_image(
             description, scene.regions, task(image, record), self.text_bank, self.object_bank, self.patch_bank, params
         )
         return judge(result, description, shape, self.calibration, params.fuse), description
-
-    def write_names(self, folder: Path = NAMES) -> Path:
-        """A names file with every class, for a person to fill in; an existing one is left alone."""
-        path = folder / f"{self.unit}.yaml"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"# {name}: \n" for name in self.classes.names), encoding="utf-8")
-        return path

@@ -10,6 +10,6 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
     """`items`, with a bar on standard error while they last."""
     if total == 0:
         return iter(items)
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
     return iter(tqdm(items, desc=label, total=total, unit="img", disable=None, leave=False))

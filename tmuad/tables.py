@@ -64,6 +64,9 @@ DESCRIPTIONS_SCHEMA = pa.schema(
         column("x", _NUMBERS, "centre of each object, share of the width, 0..1"),
         column("y", _NUMBERS, "centre of each object, share of the height, 0..1"),
         column("area", _NUMBERS, "share of the image each object covers, 0..1"),
+        column(
+            "candidates", pa.list_(pa.int32()), "row of each object among the image's candidates, see segment/scene.py"
+        ),
         column("object_runs", pa.list_(_RUNS), "mask of each object as run lengths, background first"),
         column("runs", _RUNS, "merged mask of the class as run lengths, background first"),
     ]
@@ -133,6 +136,9 @@ BANK_SCORES_SCHEMA = pa.schema(
         _IMAGE,
         column(
             "nearest_image_id", pa.string(), "normal image with the most similar text (T_sim); empty for an empty bank"
+        ),
+        column(
+            "region_runs", pa.list_(_RUNS), "masks the object bank was asked about, as run lengths, background first"
         ),
         column(
             "region_distance",

@@ -111,7 +111,9 @@ def take(tensors: Mapping[str, NDArray[np.generic]], name: str, path: object) ->
         ArtifactError: it is not there.
     """
     if name not in tensors:
-        raise ArtifactError(f"{path}: no '{name}' in this bank; it was cut short or written by another version. Fit again")
+        raise ArtifactError(
+            f"{path}: no '{name}' in this bank; it was cut short or written by another version. Fit again"
+        )
     return np.asarray(tensors[name], dtype=np.float32)
 
 
@@ -120,4 +122,6 @@ def load_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: no usable memory bank ({error}); run the stage 'feature_banks' of this unit again") from None
+        raise ArtifactError(
+            f"{path}: no usable memory bank ({error}); run the stage 'feature_banks' of this unit again"
+        ) from None

@@ -1,65 +1,170 @@
-"""The object memory bank M_O (Eq. 3): K-means centroids of the segments of normal images."""
+"""The object memory bank M_O (Eq. 3): what the objects of each class look like in normal images.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+A class of objects is compared with itself alone: a nut with nuts. In a category without object classes, the regions of the
+open segmenter form one group. Distances are Euclidean in whitened principal axes; cosine, as printed, would ignore how far
+a hand-made feature lies from the mean, which is what tells a strong defect.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save as pack
+from threadpoolctl import threadpool_limits
 
-from tmuad.banks.centroids import Calibration, Matrix, Whitening, kmeans, load_tensors, nearest, take
+from tmuad.banks.centroids import Matrix, load_tensors, take
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
-from tmuad.errors import DataError
+
+Labelled = tuple[Sequence[str], ObjectFeatures]  # classes (n) and features (n, D) of the objects of one image
+
+REGION = ""  # the group of regions without a class
+FEWEST = 8  # objects of a class; with fewer nothing is known of their variety
+CLIP = 8.0  # standard deviations: beyond, a channel says no more
+BLOCK = 1024  # rows compared with the bank at once
+
+
+@dataclass(frozen=True)
+class Group:
+    """The objects of one class."""
+
+    mean: Matrix  # (D,)
+    scale: Matrix  # (D,) one over the standard deviation
+    axes: Matrix  # (D, d) whitened principal axes
+    centroids: Matrix  # (K, d)
+    level: float  # mean distance of normal objects
+    spread: float  # its standard deviation
+
+    @classmethod
+    def fit(cls, features: ObjectFeatures, params: ObjectBankParams) -> "Group":
+        """From normal objects (n, D). Level and spread are those of each object to the others."""
+        mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-3
+        standard = np.clip((features - mean) / deviation, -CLIP, CLIP)
+        _, singular, axes = np.linalg.svd(standard, full_matrices=False)
+        variance = (singular**2 / len(standard))[: params.dimensions]
+        # A share of the mean variance is added to each axis, so that axes of mere noise are not blown up.
+        whitened = axes[: params.dimensions].T / np.sqrt(variance + params.ridge * variance.mean() + 0.05)
+        rows = standard @ whitened
+        centroids = _kmeans(rows, params)
+        group = cls(
+            *(np.asarray(x, dtype=np.float32) for x in (mean, 1 / deviation, whitened, centroids)),
+            level=0.0,
+            spread=1.0,
+        )
+        return group.calibrated(
+            _nearest(group.whiten(features), group.centroids, ignore_itself=len(centroids) == len(rows))
+        )
+
+    def whiten(self, features: ObjectFeatures) -> Matrix:
+        """(n, D) -> (n, d)."""
+        standard = np.clip((features - self.mean) * self.scale, -CLIP, CLIP)
+        return np.asarray(standard @ self.axes, dtype=np.float32)
+
+    def calibrated(self, distance: Matrix) -> "Group":
+        """The group with level and spread of these normal distances (n,)."""
+        level = float(distance.mean())
+        return replace(self, level=level, spread=float(distance.std()) + 0.05 * level + 1e-6)
+
+    def distances(self, features: ObjectFeatures) -> Matrix:
+        """(n, D) -> (n,): how far each object is from the nearest normal one, in normal spreads above the normal level."""
+        nearest = _nearest(self.whiten(features), self.centroids)
+        return np.asarray((nearest - self.level) / self.spread, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class ObjectBank:
-    """M_O of one unit."""
+    """M_O of one unit: a group per object class."""
 
-    whitening: Whitening
-    centroids: Matrix  # (K, d)
-    calibration: Calibration
+    groups: dict[str, Group]
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it knows classes, or the regions of the open segmenter alone."""
+        return any(name != REGION for name in self.groups)
 
     @classmethod
-    def fit(cls, features: Iterable[ObjectFeatures], params: ObjectBankParams) -> "ObjectBank":
-        """From the features (n, D) of the segments of each normal training image.
+    def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "ObjectBank":
+        """From the objects of each normal training image; a class with fewer than FEWEST has no group."""
+        with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
+            rows = _by_class(images)
+            return cls({name: Group.fit(rows[name], params) for name in sorted(rows) if len(rows[name]) >= FEWEST})
 
-        Raises:
-            DataError: there is no segment.
-        """
-        rows = [image for image in features if len(image)]
-        if not rows:
-            raise DataError("an object bank needs at least one segment in the normal training images; there is none")
-        flat = np.concatenate(rows)
-        whitening = Whitening.fit(flat, params.dimensions, params.whitening)
-        unit = whitening(flat)
-        centroids = kmeans(unit, params.clusters, params.seed)
-        distance, index = nearest(unit, centroids)
-        return cls(whitening, centroids, Calibration.fit(distance, index, len(centroids)))
+    def calibrate(self, images: Iterable[Labelled]) -> "ObjectBank":
+        """The same bank, level and spread learnt from held-out normal images; a class they do not show stays as it is."""
+        rows = _by_class(images)
+        groups = dict(self.groups)
+        for name, group in self.groups.items():
+            if len(held_out := rows.get(name, np.zeros((0, 0)))) >= FEWEST:
+                groups[name] = group.calibrated(_nearest(group.whiten(held_out), group.centroids))
+        return ObjectBank(groups)
 
-    def calibrate(self, features: Iterable[ObjectFeatures]) -> "ObjectBank":
-        """The same bank, with the normal distances learnt from held-out normal images; itself for none."""
-        return self
-
-    def distances(self, features: ObjectFeatures) -> Matrix:
-        """(n, D) -> (n,): how unusual each segment is, in normal spreads."""
-        if len(features) == 0:
-            return np.zeros(0, dtype=np.float32)
-        return self.calibration(*nearest(self.whitening(features), self.centroids))
+    def distances(self, labels: Sequence[str], features: ObjectFeatures) -> Matrix:
+        """(n,): how unusual each object is for its class; 0 for a class the bank does not know."""
+        distance = np.zeros(len(labels), dtype=np.float32)
+        for name, group in self.groups.items():
+            mine = np.array([label == name for label in labels], dtype=np.bool_)
+            if mine.any():
+                distance[mine] = group.distances(features[mine])
+        return distance
 
     def save(self, path: Path) -> None:
-        tensors = {"mean": self.whitening.mean, "axes": self.whitening.axes, "centroids": self.centroids}
-        tensors |= {"normal_mean": self.calibration.mean, "normal_spread": self.calibration.spread}
-        write_atomic(path, pack({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        """As safetensors; the same bank gives the same bytes."""
+        tensors: dict[str, NDArray[np.float32]] = {}
+        for name, group in self.groups.items():
+            for field in ("mean", "scale", "axes", "centroids"):
+                tensors[f"{name}/{field}"] = np.ascontiguousarray(getattr(group, field))
+            tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
+        write_atomic(path, pack(tensors))
 
     @classmethod
     def load(cls, path: Path) -> "ObjectBank":
         """Raises ArtifactError if the file is missing or not an object bank."""
-        t = load_tensors(path)
-        return cls(
-            Whitening(take(t, "mean", path), take(t, "axes", path)),
-            take(t, "centroids", path),
-            Calibration(take(t, "normal_mean", path), take(t, "normal_spread", path)),
-        )
+        tensors = load_tensors(path)
+        groups = {}
+        for name in sorted({key.rpartition("/")[0] for key in tensors}):
+            parts = [take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes", "centroids")]
+            level, spread = take(tensors, f"{name}/normal", path).tolist()
+            groups[name] = Group(*parts, level=level, spread=spread)
+        return cls(groups)
+
+
+def _by_class(images: Iterable[Labelled]) -> dict[str, ObjectFeatures]:
+    rows: dict[str, list[NDArray[np.float32]]] = {}
+    for labels, features in images:
+        for label, row in zip(labels, features, strict=True):
+            rows.setdefault(label, []).append(row)
+    return {name: np.stack(many) for name, many in rows.items()}
+
+
+def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.floating]:
+    """At most `clusters` centroids; the rows themselves where there are no more of them."""
+    if len(rows) <= params.clusters:
+        return rows
+    import faiss
+
+    model = faiss.Kmeans(
+        rows.shape[1],
+        params.clusters,
+        niter=12,
+        seed=params.seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=10**9,
+    )
+    model.train(np.ascontiguousarray(rows, dtype=np.float32))
+    return np.asarray(model.centroids)
+
+
+def _nearest(rows: Matrix, centroids: Matrix, ignore_itself: bool = False) -> Matrix:
+    """Distance (n,) of each row to the nearest centroid; `ignore_itself` where row i is centroid i."""
+    norms = (centroids**2).sum(axis=1)
+    nearest = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        squared = (block**2).sum(axis=1)[:, None] - 2 * block @ centroids.T + norms
+        if ignore_itself:
+            squared[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
+        nearest[start : start + BLOCK] = np.sqrt(np.maximum(squared.min(axis=1), 0))
+    return nearest

@@ -15,6 +15,8 @@ from tmuad.masks import Runs
 MIN_SIZE_RANGE = 0.1  # a size range is at least this share of its middle wide: few normals do not prove a narrow one
 MIN_PLACE = 0.02  # an object may always move this share of the image's side
 SLIP, AGREED = 0.03, 0.9  # see `outvoted`
+OUTLIER = 6.0  # robust standard deviations from which one normal object's size or place is a slip of the segmenter
+MIN_SPREAD = 0.02  # smallest standard deviation of a size that is believed, as a share of the size
 ENOUGH = 30  # with fewer normal images the ranges are widened, because they have not shown their width yet
 
 
@@ -130,33 +132,47 @@ class TextBank:
         places = np.array([(o.x, o.y) for c in present for o in c.objects])
         areas = [o.area for c in present for o in c.objects]
         sizes = [c.size for c in present]
+        reach, usual = _reach(_nearest_elsewhere(places, owner), len(self.entries))
         return ClassNormal(
             counts=tuple(sorted({0 if c is None else c.count for c in seen})),
             size=_range(sizes, len(self.entries)),
             object_size=_range(areas, len(self.entries)),
-            places=places,
-            reach=_reach(places, owner, len(self.entries)),
+            places=places[usual],
+            reach=reach,
             region=masks.union([o.runs for c in present for o in c.objects], self.shape),
         )
 
 
 def _range(values: Sequence[float], n_images: int) -> Range:
-    low, high = min(values), max(values)
+    kept = np.asarray(values)[_usual(np.asarray(values), MIN_SPREAD * float(np.median(values)))]
+    low, high = float(kept.min()), float(kept.max())
     slack = max(0.0, 1 - n_images / ENOUGH) * 0.5 * (low + high) / 2 * 0.5
     return Range(low - slack, high + slack)
 
 
-def _reach(places: NDArray[np.float64], owner: NDArray[np.int64], n_images: int) -> float:
-    """Largest distance from a normal object to its nearest in another normal image, with a floor."""
-    if n_images < 2:
-        return 0.1
-    nearest = []
+def _usual(values: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+    """Which `values` are no slips: within OUTLIER robust standard deviations (at least `least` each) of the median."""
+    away = np.abs(values - np.median(values))
+    return np.asarray(away <= OUTLIER * max(1.4826 * float(np.median(away)), least))
+
+
+def _nearest_elsewhere(places: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance (N,) from each place to the nearest of another image; infinite where there is none."""
+    nearest = [np.zeros(0)]
     for start in range(0, len(places), 512):  # blocks: memory stays at 512 x N
         block = slice(start, start + 512)
         gap = np.linalg.norm(places[block, None] - places[None], axis=2)
         gap[owner[block, None] == owner[None]] = np.inf
         nearest.append(gap.min(axis=1))
-    finite = np.concatenate(nearest)
-    finite = finite[np.isfinite(finite)]
+    return np.concatenate(nearest)
+
+
+def _reach(nearest: NDArray[np.float64], n_images: int) -> tuple[float, NDArray[np.bool_]]:
+    """How far a normal object may be from the next normal place, and which places are no slips."""
+    finite = np.isfinite(nearest)
+    if not finite.any():  # a single image, or a class seen once
+        return 0.1, np.ones(len(nearest), dtype=np.bool_)
+    usual = np.zeros(len(nearest), dtype=np.bool_)
+    usual[finite] = _usual(nearest[finite], MIN_PLACE / 2)
     slack = 1 + max(0.0, 1 - n_images / ENOUGH)
-    return max(MIN_PLACE, float(finite.max()) if finite.size else 0.1) * slack
+    return max(MIN_PLACE, float(nearest[usual].max())) * slack, usual

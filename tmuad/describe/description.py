@@ -17,6 +17,7 @@ class SceneObject:
     y: float  # share of the height
     area: float  # share of the image
     runs: Runs  # mask (S, S)
+    candidate: int = -1  # its row among the segmenter's candidates, where features of its own are kept
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def descriptions_table(many: Iterable[ImageDescription], shape: tuple[int, int],
                     "x": [o.x for o in c.objects],
                     "y": [o.y for o in c.objects],
                     "area": [o.area for o in c.objects],
+                    "candidates": [o.candidate for o in c.objects],
                     "object_runs": [o.runs.tolist() for o in c.objects],
                     "runs": masks.union([o.runs for o in c.objects], shape).tolist() if c.objects else [],
                 }
@@ -41,18 +42,20 @@ def descriptions_table(many: Iterable[ImageDescription], shape: tuple[int, int],
 def read_descriptions(table: pa.Table) -> list[ImageDescription]:
     """The inverse of `descriptions_table`."""
     grouped: dict[str, list[SceneObject]] = {}
-    for row in table.select(["image_id", "object_class", "x", "y", "area", "object_runs"]).to_pylist():
+    for row in table.select(["image_id", "object_class", "x", "y", "area", "candidates", "object_runs"]).to_pylist():
         objects = grouped.setdefault(row["image_id"], [])
-        for x, y, area, runs in zip(row["x"], row["y"], row["area"], row["object_runs"], strict=True):
-            objects.append(SceneObject(row["object_class"], x, y, area, np.array(runs, dtype=np.uint32)))
+        columns = (row[name] for name in ("x", "y", "area", "candidates", "object_runs"))
+        for x, y, area, candidate, runs in zip(*columns, strict=True):
+            mask = np.array(runs, dtype=np.uint32)
+            objects.append(SceneObject(row["object_class"], x, y, area, mask, candidate))
     return [describe(image_id, objects) for image_id, objects in grouped.items()]
 
 
-def scene_object(name: str, runs: masks.Runs, shape: tuple[int, int]) -> SceneObject:
+def scene_object(name: str, runs: masks.Runs, shape: tuple[int, int], candidate: int = -1) -> SceneObject:
     """Place and area of the object `name` under the mask `runs`, which is not empty."""
     mask = masks.decode(runs, shape)
     rows, columns = mask.sum(axis=1), mask.sum(axis=0)
     total = int(rows.sum())
     y = float(rows @ (np.arange(shape[0]) + 0.5)) / total / shape[0]
     x = float(columns @ (np.arange(shape[1]) + 0.5)) / total / shape[1]
-    return SceneObject(name, x, y, total / mask.size, runs)
+    return SceneObject(name, x, y, total / mask.size, runs, candidate)

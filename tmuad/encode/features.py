@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tmuad.banks.objects import REGION, Labelled
 from tmuad.cache import Record, fingerprint
 from tmuad.config import Params
+from tmuad.describe.description import ImageDescription
 from tmuad.encode import ObjectFeatures, PatchFeatures
 from tmuad.encode.filters import FilterBank, FilterEncoder
 from tmuad.segment.scene import SceneTask, unpack_scene
@@ -31,13 +33,41 @@ class FeatureTask:
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
         bank = FilterBank(image)  # one forward serves patches and objects
         patches = self.encoder.encode_patches(image, bank)
-        objects = self.encoder.encode_objects(image, unpack_scene(prior).regions, bank)
-        return {**{f"patches.{layer}": values for layer, values in patches.items()}, "objects": objects}
+        scene = unpack_scene(prior)
+        return {
+            **{f"patches.{layer}": values for layer, values in patches.items()},
+            "regions": self.encoder.encode_objects(image, scene.regions, bank),
+            "candidates": self.encoder.encode_objects(image, scene.candidate_runs, bank),
+        }
+
+
+@dataclass(frozen=True)
+class DefectTask:
+    """Patches with simulated defects, which only a fit needs; see `tmuad.engine.Task`."""
+
+    encoder: FilterEncoder
+    name: str = "simulate defects"
+    after: None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return self.encoder.fingerprint()
+
+    def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
+        return {"defects": self.encoder.encode_defects(image)}
 
 
 def patch_features(record: Record) -> PatchFeatures:
     return {name.removeprefix("patches."): values for name, values in record.items() if name.startswith("patches.")}
 
 
-def object_features(record: Record) -> ObjectFeatures:
-    return record["objects"]
+def region_features(record: Record) -> Labelled:
+    """The regions of the open segmenter, which have no class."""
+    features: ObjectFeatures = record["regions"]
+    return [REGION] * len(features), features
+
+
+def object_features(record: Record, description: ImageDescription) -> Labelled:
+    """The objects of `description`, in the order of `description.objects`."""
+    features: ObjectFeatures = record["candidates"]
+    return [o.object_class for o in description.objects], features[[o.candidate for o in description.objects]]

@@ -1,9 +1,12 @@
-"""Encoder of the embedded profile: a bank of multi-scale oriented filters and colour, no weights, about 60 ms an image.
+"""Encoder of the embedded profile: a bank of multi-scale oriented filters and colour; no weights, 60 ms an image.
 
 Lightness goes through a Gaussian pyramid of four octaves. At each, first and second differences in four directions give
 edge and line energies, and the eigenvalues of the Hessian give dark and bright lines and spots with their sign. Energies
 are averaged over a patch; signed responses keep their extreme within the patch, so that a defect smaller than the patch
 is not averaged away. Colour is kept as Lab means and their differences to two neighbourhoods.
+
+Two layers: `detail` has every channel at a stride of 8 px, for small faults; `surface` has the averaged channels over
+wide, overlapping windows, for faults of finish and lighting.
 All smoothing is a product with a band matrix: `A @ image @ A.T` smooths and samples in one step.
 """
 
@@ -17,23 +20,28 @@ from tmuad import masks
 from tmuad.cache import fingerprint
 from tmuad.color import rgb_to_lab
 from tmuad.encode import ObjectFeatures, PatchFeatures
+from tmuad.encode.simulate import deface
 from tmuad.masks import Runs
 
-Map = NDArray[np.float32]  # (h, w)
+Map = NDArray[np.float32]  # (h, w) or (h, w, C)
 
-STRIDE = 8  # px between patches
+STRIDE = 8  # px between patches of the layer `detail`
+WIDE = 3.0  # sigma of the windows of the layer `surface`, in patches of `detail`
+SURROUND = 4.0  # sigma of the neighbourhood that a patch is compared with, in patches
 OCTAVES = 4
 ENERGY_FLOOR = 0.1  # Lab units: below this an energy is noise, and its logarithm would magnify it
+CHANGED = 0.05  # a patch counts as defective if a simulated defect changed this share of its pixels
+MASK_SIDE = 112  # px: resolution at which segments are averaged over
+MEANS, PEAKS = 9, 12  # channels of one octave
 DIAGONAL = np.float32(np.sqrt(0.5))
 
 
 @lru_cache(maxsize=64)
-def gaussian_sampler(size: int, samples: int, sigma: float) -> NDArray[np.float32]:
+def gaussian_sampler(size: int, samples: int, sigma: float) -> Map:
     """(samples, size) matrix that takes Gaussian means (sigma in px) at `samples` even places; borders are mirrored."""
     centres = (np.arange(samples) + 0.5) * size / samples - 0.5
     reach = int(4 * sigma + 1)
-    offsets = np.arange(-reach, reach + 2)
-    places = np.floor(centres).astype(int)[:, None] + offsets  # (samples, taps)
+    places = np.floor(centres).astype(int)[:, None] + np.arange(-reach, reach + 2)  # (samples, taps)
     weights = np.exp(-0.5 * ((places - centres[:, None]) / sigma) ** 2)
     weights /= weights.sum(axis=1, keepdims=True)
     mirrored = places % (2 * size)
@@ -44,54 +52,79 @@ def gaussian_sampler(size: int, samples: int, sigma: float) -> NDArray[np.float3
 
 
 def smooth(image: Map, sigma: float, samples: int | None = None) -> Map:
-    """Gaussian means of the square `image`, on a grid of `samples` x `samples` (default: its own)."""
-    matrix = gaussian_sampler(image.shape[0], samples or image.shape[0], sigma)
-    result: Map = matrix @ image @ matrix.T
-    return result
+    """Gaussian means of the square `image` (S, S) or (S, S, C), on a grid of `samples` (default: its own)."""
+    size = image.shape[0]
+    matrix = gaussian_sampler(size, samples or size, sigma)
+    if image.ndim == 2:
+        return np.asarray(matrix @ image @ matrix.T, dtype=np.float32)
+    rows = (matrix @ image.reshape(size, -1)).reshape(len(matrix), size, -1)
+    return np.asarray(matrix @ rows, dtype=np.float32)  # (samples, samples, C)
+
+
+def with_surround(detail: NDArray[np.floating]) -> Map:
+    """The layer `detail` (h, w, D) beside its difference to the neighbourhood: (h, w, 2 D).
+
+    The difference takes out what lighting, exposure and the general roughness of a surface do to all its patches alike.
+    """
+    features = detail.astype(np.float32)
+    return np.concatenate([features, features - smooth(features, SURROUND)], axis=-1)
 
 
 class FilterBank:
-    """The filter responses of one image, computed once for patches and objects alike."""
+    """The filter responses of one image (S, S, 3), computed once for patches and objects alike."""
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.size = image.shape[0]
         self.grid = max(4, self.size // STRIDE)
         lab = rgb_to_lab(image)
-        self._lab = [np.ascontiguousarray(lab[..., i]) for i in range(3)]
+        self._planes = [np.ascontiguousarray(lab[..., i]) for i in range(3)]
 
     @cached_property
-    def octaves(self) -> list[Map]:
-        """(h, w, 20) per octave: energies as logarithms, extremes as signed roots."""
+    def means(self) -> Map:
+        """(h, w, 49): log energies and mean curvature per octave, then colour."""
+        return np.concatenate([octave[..., :MEANS] for octave in self._octaves] + [self._colour], axis=-1)
+
+    @cached_property
+    def detail(self) -> Map:
+        """(h, w, 97): `means`, then the signed extremes per octave as roots."""
+        return np.concatenate([self.means] + [octave[..., MEANS:] for octave in self._octaves], axis=-1)
+
+    @cached_property
+    def surface(self) -> Map:
+        """(h / 2, w / 2, 49): `means` over wide windows."""
+        return smooth(self.means, WIDE, self.grid // 2)
+
+    @cached_property
+    def _octaves(self) -> list[Map]:
         return [self._octave(k) for k in range(OCTAVES)]
 
-    @cached_property
-    def colour(self) -> Map:
-        """(h, w, 13): Lab means, differences to two neighbourhoods, chroma edge energies."""
-        channels = []
-        for plane in self._lab:
-            near, around, wide = (smooth(plane, sigma * self.size / 448, self.grid) for sigma in (4.0, 12.0, 36.0))
-            channels += [near, near - around, around - wide]
-        for plane in self._lab[1:]:
-            for k in (1, 2):
-                level = smooth(plane, 2.0**k, self.size >> k)
-                gx, gy = _slopes(np.pad(level, 1, mode="edge"))
-                channels.append(_log_energy(self._mean(np.hypot(gx, gy))))
-        return np.stack(channels, axis=-1)
-
     def _octave(self, k: int) -> Map:
-        level = smooth(self._lab[0], 2.0**k, self.size >> k)
-        padded = np.pad(level, 1, mode="edge")
-        gx, gy = _slopes(padded)
-        hxx, hyy, hxy = _hessian(padded)
+        level = smooth(self._planes[0], 2.0**k, self.size >> k)
+        gx, gy, hxx, hyy, hxy = _differences(level)
         half, split = (hxx + hyy) / 2, np.hypot((hxx - hyy) / 2, hxy)
-        energies = [gx, gy, (gx + gy) * DIAGONAL, (gx - gy) * DIAGONAL]
         bends = [hxx, hyy, half + hxy, half - hxy]
-        channels = [_log_energy(self._mean(np.abs(x))) for x in energies + bends]
+        channels = [_log_energy(self._mean(np.abs(x))) for x in (gx, gy, (gx + gy) * DIAGONAL, (gx - gy) * DIAGONAL)]
+        channels += [_log_energy(self._mean(np.abs(x))) for x in bends]
+        channels += [_signed_root(self._mean(half))]
         channels += [_signed_root(self._peak(x)) for x in bends]
         channels += [_signed_root(-self._peak(-x)) for x in bends]
-        lines = [self._peak(half + split), -self._peak(split - half)]  # dark line, bright line
-        spots = [self._peak(half - split), -self._peak(-half - split)]  # dark spot, bright spot
-        channels += [_signed_root(x) for x in lines + spots] + [_signed_root(self._mean(half))]
+        channels += [
+            _signed_root(self._peak(half + split)),
+            _signed_root(-self._peak(split - half)),
+        ]  # lines: dark, bright
+        channels += [_signed_root(self._peak(half - split)), _signed_root(-self._peak(-half - split))]  # spots
+        return np.stack(channels, axis=-1)  # (h, w, MEANS + PEAKS)
+
+    @cached_property
+    def _colour(self) -> Map:
+        channels = []
+        for plane in self._planes:
+            near, around, wide = (smooth(plane, sigma * self.size / 448, self.grid) for sigma in (4.0, 12.0, 36.0))
+            channels += [near, near - around, around - wide]
+        for plane in self._planes[1:]:
+            for k in (1, 2):
+                gx, gy, *_ = _differences(smooth(plane, 2.0**k, self.size >> k))
+                channels.append(_log_energy(self._mean(np.hypot(gx, gy))))
         return np.stack(channels, axis=-1)
 
     def _mean(self, response: Map) -> Map:
@@ -99,74 +132,84 @@ class FilterBank:
 
     def _peak(self, response: Map) -> Map:
         starts = np.arange(self.grid) * response.shape[0] // self.grid
-        peaks: Map = np.maximum.reduceat(np.maximum.reduceat(response, starts, axis=0), starts, axis=1)
-        return peaks
+        return np.asarray(np.maximum.reduceat(np.maximum.reduceat(response, starts, axis=0), starts, axis=1))
 
 
 class FilterEncoder:
-    """Patch and object encoder over `FilterBank`."""
+    """Patch and object encoder over `FilterBank`. `bank` is the image's filter bank where the caller has it already."""
 
     name = "filters"
-    layers: tuple[str, ...] = ("fine", "coarse", "colour")
+    layers: tuple[str, ...] = ("detail", "surface")
 
     def fingerprint(self) -> str:
-        import tmuad.color
-        import tmuad.encode.filters
+        from tmuad import color
+        from tmuad.encode import filters, simulate
 
-        return fingerprint(self.name, tmuad.encode.filters, tmuad.color)
+        return fingerprint(self.name, filters, simulate, color)
 
     def encode_patches(self, image: NDArray[np.uint8], bank: FilterBank | None = None) -> PatchFeatures:
-        """Features (S / 8, S / 8, D) float16 per layer; `bank` is the image's filter bank where the caller has it already."""
+        """Features (h, w, D) float16 per layer, 0.7 MB for an image of 448 px."""
         bank = bank or FilterBank(image)
-        fine, coarse = np.concatenate(bank.octaves[:2], axis=-1), np.concatenate(bank.octaves[2:], axis=-1)
-        return {"fine": fine.astype(np.float16), "coarse": coarse.astype(np.float16), "colour": bank.colour.astype(np.float16)}
+        return {"detail": bank.detail.astype(np.float16), "surface": bank.surface.astype(np.float16)}
+
+    def encode_defects(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """(m, 2 D) `with_surround` of the patches that simulated defects on a normal image touch; about 200 rows."""
+        defaced, changed = deface(image)
+        bank = FilterBank(defaced)
+        share = smooth(changed.astype(np.float32), 0.3 * STRIDE, bank.grid)
+        return with_surround(bank.detail)[share > CHANGED].astype(np.float16)
 
     def encode_objects(
         self, image: NDArray[np.uint8], segments: Sequence[Runs], bank: FilterBank | None = None
     ) -> ObjectFeatures:
-        """Features (n, D): mean and spread of every channel within the segment, and its size and outline."""
+        """Features (n, D): mean and spread of the averaged channels within each segment, its size and outline."""
         bank = bank or FilterBank(image)
-        channels = np.concatenate([*bank.octaves, bank.colour], axis=-1).reshape(bank.grid**2, -1)  # (P, C)
-        shape = (bank.size, bank.size)
+        channels = bank.means.reshape(bank.grid**2, -1)  # (P, C)
         if not segments:
             return np.zeros((0, 2 * channels.shape[1] + 3), dtype=np.float32)
-        decoded = np.stack([masks.decode(runs, shape) for runs in segments])
-        starts = np.arange(bank.grid) * bank.size // bank.grid
-        cover = np.add.reduceat(np.add.reduceat(decoded, starts, axis=1, dtype=np.float32), starts, axis=2)
-        cover = cover.reshape(len(segments), -1)  # (n, P) pixels of the segment in each patch
-        area = np.maximum(cover.sum(axis=1, keepdims=True), 1)
-        mean = cover @ channels / area
-        spread = np.sqrt(np.maximum(cover @ channels**2 / area - mean**2, 0))
-        outline = np.array([_outline(mask) for mask in decoded])
+        shape = (bank.size, bank.size)
+        inside = np.stack([_reduced(masks.decode(runs, shape)) for runs in segments])  # (n, side, side)
+        starts = np.arange(bank.grid) * inside.shape[1] // bank.grid
+        cover = np.add.reduceat(np.add.reduceat(inside, starts, axis=1), starts, axis=2).reshape(len(segments), -1)
+        cover = cover / np.maximum(cover.sum(axis=1, keepdims=True), 1e-6)  # (n, P) weights of each segment's patches
+        mean = cover @ channels
+        spread = np.sqrt(np.maximum(cover @ channels**2 - mean**2, 0))
+        outline = np.array([_outline(mask > 0) for mask in inside], dtype=np.float32)
         return np.concatenate([mean, spread, outline], axis=1).astype(np.float32)
+
+
+def _reduced(mask: masks.Mask) -> Map:
+    """The mask at MASK_SIDE or less; one that the sampling would lose is averaged instead."""
+    step = max(1, mask.shape[0] // MASK_SIDE)
+    sampled = mask[step // 2 :: step, step // 2 :: step].astype(np.float32)
+    if sampled.any():
+        return sampled
+    starts = [np.arange(side) * step for side in sampled.shape]
+    return np.asarray(np.add.reduceat(np.add.reduceat(mask.astype(np.float32), starts[0], axis=0), starts[1], axis=1))
 
 
 def _outline(mask: masks.Mask) -> tuple[float, float, float]:
     """Log area, log aspect and filled share of the box."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
-        return (0.0, 0.0, 0.0)
-    height, width = int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1)
-    area = int(mask.sum())
+        return (float(-np.log(mask.size)), 0.0, 0.0)
+    height, width, area = int(rows[-1] - rows[0] + 1), int(cols[-1] - cols[0] + 1), int(mask.sum())
     return (float(np.log(area / mask.size)), float(np.log(width / height)), area / (width * height))
 
 
-def _slopes(padded: Map) -> tuple[Map, Map]:
-    return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
-
-
-def _hessian(padded: Map) -> tuple[Map, Map, Map]:
-    centre = padded[1:-1, 1:-1]
-    hxx = padded[1:-1, 2:] + padded[1:-1, :-2] - 2 * centre
-    hyy = padded[2:, 1:-1] + padded[:-2, 1:-1] - 2 * centre
-    hxy = (padded[2:, 2:] + padded[:-2, :-2] - padded[2:, :-2] - padded[:-2, 2:]) / 4
-    return hxx, hyy, hxy
+def _differences(level: Map) -> tuple[Map, Map, Map, Map, Map]:
+    """First (x, y) and second (xx, yy, xy) differences."""
+    p = np.pad(level, 1, mode="edge")
+    centre = p[1:-1, 1:-1]
+    gx, gy = (p[1:-1, 2:] - p[1:-1, :-2]) / 2, (p[2:, 1:-1] - p[:-2, 1:-1]) / 2
+    hxx, hyy = p[1:-1, 2:] + p[1:-1, :-2] - 2 * centre, p[2:, 1:-1] + p[:-2, 1:-1] - 2 * centre
+    hxy = (p[2:, 2:] + p[:-2, :-2] - p[2:, :-2] - p[:-2, 2:]) / 4
+    return gx, gy, hxx, hyy, hxy
 
 
 def _log_energy(x: Map) -> Map:
-    return np.log(np.maximum(x, 0) + np.float32(ENERGY_FLOOR))
+    return np.asarray(np.log(np.maximum(x, 0) + np.float32(ENERGY_FLOOR)), dtype=np.float32)
 
 
 def _signed_root(x: Map) -> Map:
-    root: Map = np.sign(x) * np.sqrt(np.abs(x))
-    return root
+    return np.asarray(np.sign(x) * np.sqrt(np.abs(x)), dtype=np.float32)

@@ -19,8 +19,8 @@ class BankResult:
     image_id: str
     findings: list[Finding]  # of the text bank, not yet weighed by their reliability
     nearest: str  # image_id of T_sim; empty for an empty bank
-    regions: list[Runs]  # of the open segmenter
-    region_distance: NDArray[np.float32]  # (n,) distance of each region to the object bank
+    regions: list[Runs]  # what the object bank was asked about: objects, or open segments in a unit without classes
+    region_distance: NDArray[np.float32]  # (n,) distance of each to the object bank
     patch_distance: NDArray[np.float32]  # (h, w) distance of each patch to the patch bank
 
     def maps(self, shape: tuple[int, int], reliability: dict[str, float]) -> Maps:

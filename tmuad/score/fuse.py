@@ -84,15 +84,21 @@ def standardisation(maxima: dict[str, NDArray[np.float64]]) -> tuple[dict[str, f
 
 
 def fuse(maps: Maps, calibration: Calibration | None, params: FuseParams) -> NDArray[np.float32]:
-    """S_pixel (S, S) float32; `calibration` may be None for the method of the paper."""
-    if params.method == "paper" or calibration is None:
+    """S_pixel (S, S) float32. Without a held-out normal image nothing is calibrated, and the paper's weights are used."""
+    if params.method == "paper" or calibration is None or calibration.normals == 0:
         weight = params.paper
-        return weight.text * maps["text"] + weight.objects * maps["objects"] + weight.patches * maps["patches"]
+        parts = [np.float32(getattr(weight, bank)) * maps[bank] for bank in BANKS]
+        total: NDArray[np.float32] = np.sum(parts, axis=0, dtype=np.float32)
+        return total
     fused = np.zeros_like(maps["patches"])
     for bank in BANKS:
-        deviation = (maps[bank] - calibration.centre[bank]) / calibration.scale[bank]
-        # Only the excess counts: a bank that finds an image more normal than most must not argue another one down.
-        fused += np.float32(getattr(params.calibrated, bank)) * np.maximum(deviation, 0).astype(np.float32)
+        centre, scale = np.float32(calibration.centre[bank]), np.float32(calibration.scale[bank])
+        # The excess counts, smoothly (softplus): a bank that finds a pixel more normal than most must not argue another
+        # bank down, yet among such pixels the order stays. A map of zero adds nothing.
+        excess = np.logaddexp(np.float32(0), (maps[bank] - centre) / scale) - np.logaddexp(
+            np.float32(0), -centre / scale
+        )
+        fused += np.float32(getattr(params.calibrated, bank)) * excess
     return fused
 
 

@@ -42,7 +42,7 @@ def calibrate(
         for bank, values in result.maps(shape, reliability).items():
             maxima[bank].append(float(values.max()))
     centre, scale = standardisation({bank: np.array(values) for bank, values in maxima.items()})
-    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, ())
+    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, (np.nan,) * len(normals))
     scores = sorted(float(fuse(r.maps(shape, reliability), draft, fusion).max()) for r in normals)
     threshold, warning = choose_threshold(np.array(scores), decide.false_alarm_rate)
     return replace(draft, threshold=threshold, normal_scores=tuple(scores), warning=warning)

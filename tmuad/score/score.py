@@ -8,7 +8,7 @@ from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
-from tmuad.encode.features import object_features, patch_features
+from tmuad.encode.features import object_features, patch_features, region_features
 from tmuad.masks import Runs
 from tmuad.score.banks import BankResult
 from tmuad.score.text import find_differences
@@ -23,13 +23,20 @@ def score_image(
     patch_bank: PatchBank,
     params: Params,
 ) -> BankResult:
-    """Findings of the text bank and distances to the image banks; `features` is the record of `FeatureTask`."""
+    """Findings of the text bank and distances to the image banks; `features` is the record of `FeatureTask`,
+    `regions` are the open segments it belongs to.
+    """
+    if object_bank.by_class:
+        labels, objects = object_features(features, description)
+        regions = [o.runs for o in description.objects]
+    else:
+        labels, objects = region_features(features)
     findings, index = find_differences(description, text_bank, params.text_score)
     return BankResult(
         image_id=description.image_id,
         findings=findings,
         nearest=text_bank.entries[index].image_id if index >= 0 else "",
         regions=list(regions),
-        region_distance=object_bank.distances(object_features(features)),
+        region_distance=object_bank.distances(labels, objects),
         patch_distance=patch_bank.distances(patch_features(features)),
     )

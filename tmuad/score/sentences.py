@@ -73,9 +73,7 @@ def sentence(finding: Finding, names: Names) -> str:
             lost = f"{finding.count} {'is' if finding.count == 1 else 'are'} {change} {at(finding.where)}"
             return f"Expected {expected.replace('none', 'no')} {expected_noun}, found {found}: {lost}."
         case "position":
-            return (
-                f"One {one} is out of place: expected {_place(finding.expected)}, found {_place(finding.found)}."
-            )
+            return f"One {one} is out of place: expected {_place(finding.expected)}, found {_place(finding.found)}."
         case "size":
             low, _, high = finding.expected.removesuffix(" %").partition(" to ")
             direction = "large" if float(finding.found.removesuffix(" %")) > float(high or low) else "small"

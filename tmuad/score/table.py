@@ -15,10 +15,11 @@ from tmuad.score.text import Finding
 
 
 def result_row(result: BankResult) -> dict[str, Any]:
-    """Row of BANK_SCORES_SCHEMA; the findings and the regions lie in tables of their own."""
+    """Row of BANK_SCORES_SCHEMA; the findings lie in a table of their own."""
     return {
         "image_id": result.image_id,
         "nearest_image_id": result.nearest,
+        "region_runs": [runs.tolist() for runs in result.regions],
         "region_distance": result.region_distance.tolist(),
         "grid": list(result.patch_distance.shape),
         "patch_distance": result.patch_distance.ravel().tolist(),
@@ -30,7 +31,7 @@ def finding_rows(result: BankResult) -> list[dict[str, Any]]:
     return [{"image_id": result.image_id, **vars(f), "region": f.region.tolist()} for f in result.findings]
 
 
-def read_results(scores: pa.Table, findings: pa.Table, regions: Mapping[str, list[Runs]]) -> list[BankResult]:
+def read_results(scores: pa.Table, findings: pa.Table) -> list[BankResult]:
     """The results behind `result_row` and `finding_rows`, in the order of `scores`."""
     found: dict[str, list[Finding]] = {}
     for row in findings.to_pylist():
@@ -47,7 +48,7 @@ def read_results(scores: pa.Table, findings: pa.Table, regions: Mapping[str, lis
                 image_id=image_id,
                 findings=found.get(image_id, []),
                 nearest=row["nearest_image_id"].as_py(),
-                regions=regions.get(image_id, []),
+                regions=[runs.values.to_numpy() for runs in row["region_runs"]],
                 region_distance=distance,
                 patch_distance=grid,
             )

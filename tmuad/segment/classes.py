@@ -143,7 +143,12 @@ def _without_clumps(
 
 
 def _dissolve(
-    i: int, rest: list[int], stats: list[Stat], members: list[Component], image: NDArray[np.int64], counts: NDArray[np.int64]
+    i: int,
+    rest: list[int],
+    stats: list[Stat],
+    members: list[Component],
+    image: NDArray[np.int64],
+    counts: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """`counts` (classes, images) when the members of class `i` count as their parts wherever classes `rest` explain them."""
     dissolved = counts.copy()
@@ -162,12 +167,16 @@ def _count_bits(counts: NDArray[np.int64]) -> float:
     """Bits to say how many objects of a class each image shows, (n,) counts, with what the distribution itself costs."""
     seen = np.unique_counts(counts).counts
     shares = seen / len(counts)
-    return -len(counts) * float((shares * np.log2(shares)).sum()) + 0.5 * (len(seen) - 1) * float(np.log2(len(counts) + 1))
+    entropy = -float((shares * np.log2(shares)).sum())
+    return len(counts) * entropy + 0.5 * (len(seen) - 1) * float(np.log2(len(counts) + 1))
 
 
 def _robust(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median and spread per entry. Half the range of the middle 90 % counts too: looks have heavy tails."""
     centre = np.median(x, axis=0)
-    return centre, np.maximum(1.4826 * np.median(np.abs(x - centre), axis=0), SCALE)
+    low, high = np.quantile(x, [0.05, 0.95], axis=0)
+    spread = np.maximum(1.4826 * np.median(np.abs(x - centre), axis=0), (high - low) / 3.29)
+    return centre, np.maximum(spread, SCALE)
 
 
 def _divide(x: NDArray[np.float64], image: NDArray[np.int64], n_images: int) -> list[NDArray[np.int64]]:
@@ -201,4 +210,4 @@ def _bits(scaled: NDArray[np.float64], image: NDArray[np.int64], n_images: int) 
     model = covariance + np.eye(d)
     fit = np.trace(np.linalg.solve(model, covariance)) / np.log(2)
     look_bits = 0.5 * n * (float(np.linalg.slogdet(model)[1]) / np.log(2) + float(fit))
-    return count_bits + look_bits + PARAMETERS * d * 0.5 * np.log2(n + 1)
+    return count_bits + look_bits + PARAMETERS * d * 0.5 * float(np.log2(n + 1))

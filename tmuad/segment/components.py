@@ -21,7 +21,12 @@ SEED = 2.0  # an object holds pixels this many times farther than the threshold;
 CONTAINER = 0.4  # a component whose filled mask covers more of the image than this may hold objects
 NECKS = (0.15, 0.25, 0.35, 0.5, 0.65)  # a neck is narrower than this share of the widest part
 GAPS = (1.5, 2.5, 4.0)  # a gap stands out less than this many thresholds
-EQUAL_PARTS = ((2, "long"), (3, "long"), (2, "x"), (2, "y"))  # touching twins: so many alike, side by side along an axis
+EQUAL_PARTS = (
+    (2, "long"),
+    (3, "long"),
+    (2, "x"),
+    (2, "y"),
+)  # touching twins: so many alike, side by side along an axis
 SLIT = 3  # px; a hole may be open by so little on either side
 MAX_PARTS = 24
 SPECK = 6  # px; smaller cores are noise of the outline
@@ -76,7 +81,8 @@ def _search(
         if is_container:
             inner = _search(features, mask, smallest, params, depth + 1)
         splits = () if inner else _splits(mask, distance, threshold, features, smallest)
-        found.append(_component(mask, features, splits, container=bool(inner)))
+        window = _window(mask)
+        found.append(_component(mask[window], _corner(window), features, splits, container=bool(inner)))
         found.extend(inner)
     return found
 
@@ -104,23 +110,40 @@ def _fill(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _component(
     mask: NDArray[np.bool_],
+    corner: tuple[int, int],
     features: NDArray[np.float32],
     splits: tuple[tuple[Component, ...], ...] = (),
     container: bool = False,
 ) -> Component:
-    full = mask.repeat(2, axis=0).repeat(2, axis=1)
-    return Component(encode(full), describe_mask(mask, features), -1, splits, container)
+    """The candidate under `mask` (h', w'), a window of the image whose upper left pixel is `corner` (row, column)."""
+    (height, width), (top, left) = mask.shape, corner
+    inside = features[top : top + height, left : left + width]
+    looks = describe_mask(mask, inside, features.shape[0] * features.shape[1])
+    band = np.zeros((2 * height, 2 * features.shape[1]), dtype=np.bool_)  # the rows of the full image that it touches
+    band[:, 2 * left : 2 * (left + width)] = mask.repeat(2, axis=0).repeat(2, axis=1)
+    above, below = (2 * rows * band.shape[1] for rows in (top, features.shape[0] - top - height))
+    runs = encode(band)
+    runs[0] += above
+    tail = np.array([below], dtype=np.uint32)
+    if len(runs) % 2 == 1:  # it ends with background
+        runs[-1] += below
+    elif below:
+        runs = np.concatenate((runs, tail))
+    return Component(runs, looks, -1, splits, container)
 
 
-def describe_mask(mask: NDArray[np.bool_], features: NDArray[np.float32]) -> NDArray[np.float32]:
+def describe_mask(
+    mask: NDArray[np.bool_], features: NDArray[np.float32], image_area: int | None = None
+) -> NDArray[np.float32]:
     """Look of a masked object, free of its place and turn: (len(DESCRIPTOR),) float32; see `DESCRIPTOR` for the order.
 
     Args:
         mask: (h, w), not empty.
         features: (h, w, 4) of `pixel_features`.
+        image_area: pixels of the image that `mask` is a window of; by default the mask is the whole image.
     """
-    window = _window(mask)
-    size, mask, features = mask.size, mask[window], features[window]
+    window, image_area = _window(mask), image_area or mask.size
+    mask, features = mask[window], features[window]
     interior = ndi.binary_erosion(mask, iterations=2)
     pixels = features[interior if interior.sum() >= 12 else mask]  # the rim mixes in the background
     mean, spread = pixels.mean(axis=0), pixels.std(axis=0)
@@ -129,7 +152,7 @@ def describe_mask(mask: NDArray[np.bool_], features: NDArray[np.float32]) -> NDA
     minor, major = np.linalg.eigvalsh(cov)
     # Area over the area of the ellipse with the same second moments: 1 for a disc, 0.95 for a square, less with bays.
     solidity = len(rows) / (4 * np.pi * np.sqrt(minor * major))
-    log_area = np.log(len(rows) / size)
+    log_area = np.log(len(rows) / image_area)
     values = [log_area, *mean[:3], spread[0], np.hypot(*spread[1:3]), 0.5 * np.log(major / minor), solidity, mean[3]]
     return np.array(values, dtype=np.float32)
 
@@ -137,6 +160,10 @@ def describe_mask(mask: NDArray[np.bool_], features: NDArray[np.float32]) -> NDA
 def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _corner(window: tuple[slice, slice]) -> tuple[int, int]:
+    return int(window[0].start), int(window[1].start)
 
 
 def _splits(
@@ -164,8 +191,13 @@ def _splits(
             if 2 <= count <= MAX_PARTS and count not in counts:
                 counts.add(count)
                 ways.append(_grow(seeds, depth, window))
+    # Three in a row of which two touch harder: the neck between the first and the rest, and the rest cut in half.
+    for way in [way for way in ways if len(way) == 2]:
+        small, large = sorted(way, key=np.sum)
+        ways += [[small, *_equal_parts(large, count, along)] for count, along in EQUAL_PARTS if count == 2]
     ways += [_equal_parts(window, count, along) for count, along in EQUAL_PARTS]
-    splits = [_parts(way, mask, slices, features, smallest) for way in ways]
+    distinct = {b"".join(sorted(np.packbits(part).tobytes() for part in way)): way for way in ways}
+    splits = [_parts(way, _corner(slices), features, smallest) for way in distinct.values()]
     return tuple(split for split in splits if len(split) >= 2)
 
 
@@ -177,24 +209,14 @@ def _seeds(core: NDArray[np.bool_]) -> NDArray[np.int32]:
     if sizes[0] >= SPECK:  # the background counts as no label
         renumbered = np.maximum(renumbered - 1, 0)
     renumbered[0] = 0
-    return renumbered[labels].astype(np.int32)
+    return np.asarray(renumbered[labels], dtype=np.int32)
 
 
 def _parts(
-    windows: list[NDArray[np.bool_]],
-    mask: NDArray[np.bool_],
-    slices: tuple[slice, slice],
-    features: NDArray[np.float32],
-    smallest: int,
+    windows: list[NDArray[np.bool_]], corner: tuple[int, int], features: NDArray[np.float32], smallest: int
 ) -> tuple[Component, ...]:
-    """The padded `windows` as components of the whole image; specks are left out."""
-    pieces = []
-    for window in windows:
-        if window.sum() >= smallest:
-            piece = np.zeros_like(mask)
-            piece[slices] = window[1:-1, 1:-1]
-            pieces.append(_component(piece, features))
-    return tuple(pieces)
+    """The padded `windows` as components of the image; specks are left out."""
+    return tuple(_component(window[1:-1, 1:-1], corner, features) for window in windows if window.sum() >= smallest)
 
 
 def _equal_parts(window: NDArray[np.bool_], count: int, along: str) -> list[NDArray[np.bool_]]:
@@ -217,18 +239,18 @@ def _equal_parts(window: NDArray[np.bool_], count: int, along: str) -> list[NDAr
             break
         side = nearest
     labels = np.full(window.shape, -1)
-    labels[window] = _nearest(points, centres) if along == "long" else _nearest(points @ axis[:, None], centres @ axis[:, None])
+    labels[window] = (
+        _nearest(points, centres) if along == "long" else _nearest(points @ axis[:, None], centres @ axis[:, None])
+    )
     return [labels == i for i in range(count)]
 
 
 def _nearest(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.argmin([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=0)
+    return np.asarray(np.argmin([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=0))
 
 
-def _grow(
-    seeds: NDArray[np.int32], depth: NDArray[np.float64], window: NDArray[np.bool_]
-) -> list[NDArray[np.bool_]]:
-    from skimage.segmentation import watershed  # noqa: PLC0415  (slow to import, and most objects need no cut)
+def _grow(seeds: NDArray[np.int32], depth: NDArray[np.float64], window: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    from skimage.segmentation import watershed  # slow to import, and most objects need no cut
 
-    parts = watershed(-depth, seeds, mask=window)
+    parts = watershed(-depth, seeds, mask=window)  # type: ignore[no-untyped-call]
     return [parts == label for label in range(1, int(seeds.max()) + 1)]

@@ -55,7 +55,8 @@ def background_distance(features: NDArray[np.float32], region: NDArray[np.bool_]
         distance = np.minimum(distance, np.einsum("hwi,ij,hwj->hw", delta, precision, delta, optimize=True))
     distance = np.sqrt(np.maximum(distance, 0))
     distance[~inside] = 0
-    return distance.astype(np.float32)
+    result: NDArray[np.float32] = distance.astype(np.float32)
+    return result
 
 
 def _gaussian(
@@ -70,7 +71,7 @@ def _gaussian(
         if kept.all() or kept.sum() <= 2 * members.shape[1]:
             break
         members = members[kept]
-    return mean, precision
+    return np.asarray(mean), np.asarray(precision)
 
 
 def _modes(points: NDArray[np.float64], rounds: int = 12) -> NDArray[np.int64]:

@@ -45,12 +45,16 @@ class RegionSegmenter:
         size = image.shape[0]
         side = min(SIDE, size)
         lab = rgb_to_lab(image)
-        small = np.stack([smooth(np.ascontiguousarray(lab[..., i]), 0.6 * size / side, side) for i in range(3)], axis=-1)
+        small = np.stack(
+            [smooth(np.ascontiguousarray(lab[..., i]), 0.6 * size / side, side) for i in range(3)], axis=-1
+        )
         smallest = max(4, round(self.params.min_area * side * side))
         seen: set[bytes] = set()
         found: list[tuple[int, NDArray[np.bool_]]] = []
         for scale in self.params.scales:
-            labels = felzenszwalb(small.astype(np.float64) / 100, scale=scale, sigma=0.5, min_size=smallest, channel_axis=-1)
+            labels = felzenszwalb(
+                small.astype(np.float64) / 100, scale=scale, sigma=0.5, min_size=smallest, channel_axis=-1
+            )
             areas = np.bincount(labels.ravel())
             for label in np.flatnonzero((areas >= smallest) & (areas < labels.size)):
                 mask = labels == label

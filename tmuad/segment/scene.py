@@ -48,6 +48,7 @@ class Scene:
 
     components: list[Component]  # top level, each with its splits; `index` points into `crops`
     crops: NDArray[np.uint8]  # (n, crop_size, crop_size, 3), one per candidate
+    candidate_runs: list[Runs]  # mask of each candidate
     regions: list[Runs]  # of the open segmenter
     region_scores: NDArray[np.float32]
 
@@ -93,7 +94,7 @@ def unpack_scene(record: Record) -> Scene:
         for i, parent in enumerate(record["parent"].tolist())
         if parent < 0
     ]
-    return Scene(top, record["crops"], _unpack_runs("region", record), record["region_score"])
+    return Scene(top, record["crops"], runs, _unpack_runs("region", record), record["region_score"])
 
 
 def _pack_runs(name: str, many: list[Runs]) -> Record:

@@ -29,7 +29,8 @@ def run(params: Params, unit: str) -> None:
         mine = grounded.get_group(ref.image_id)
         labels, _ = classifier.classify(record["crops"][mine["candidate"].to_numpy()])
         runs = [np.asarray(r, dtype=np.uint32) for r in mine["runs"]]
-        objects = [scene_object(label, r, shape) for label, r in zip(labels, runs, strict=True)]
+        rows = zip(labels, runs, mine["candidate"], strict=True)
+        objects = [scene_object(label, r, shape, int(candidate)) for label, r, candidate in rows]
         described.append(describe(ref.image_id, objects))
     table = descriptions_table(described, shape, params.describe.fuzz)
     write_parquet(table, paths.descriptions, DESCRIPTIONS_SCHEMA)

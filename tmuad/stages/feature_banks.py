@@ -1,20 +1,36 @@
 """The object and patch memory banks: K-means of the training split, calibrated on held-out normal images."""
 
-from tmuad.banks.objects import ObjectBank
+from collections.abc import Iterator
+
+from tmuad.banks.objects import Labelled, ObjectBank
 from tmuad.banks.patches import PatchBank
 from tmuad.config import Params
-from tmuad.encode.features import FeatureTask, object_features, patch_features
-from tmuad.engine import map_images
+from tmuad.describe.table import read_descriptions
+from tmuad.encode.features import DefectTask, FeatureTask, object_features, patch_features, region_features
+from tmuad.engine import ImageRef, map_images
+from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
 from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
     paths, task = UnitPaths(unit), FeatureTask.of(params)
+    simulate = DefectTask(task.encoder)
     for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
         pass  # all images first: worker processes must not be forked once faiss has started its threads
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
-    patches = PatchBank.fit((patch_features(r) for r in map_images(task, train, params.data)), params.patch_bank)
+    defects = [record["defects"] for record in map_images(simulate, train, params.data)]
+    patches = PatchBank.fit(
+        (patch_features(r) for r in map_images(task, train, params.data)), params.patch_bank, defects
+    )
     patches.calibrate(patch_features(r) for r in map_images(task, held_out, params.data)).save(paths.patch_bank)
-    objects = ObjectBank.fit((object_features(r) for r in map_images(task, train, params.data)), params.object_bank)
-    objects.calibrate(object_features(r) for r in map_images(task, held_out, params.data)).save(paths.object_bank)
+    descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
+
+    def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for ref, record in zip(images, map_images(task, images, params.data), strict=True):
+            yield object_features(record, descriptions[ref.image_id]) if by_class else region_features(record)
+
+    objects = ObjectBank.fit(objects_of(train, by_class=True), params.object_bank)
+    if not objects.groups:  # no object classes in this unit
+        objects = ObjectBank.fit(objects_of(train, by_class=False), params.object_bank)
+    objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)

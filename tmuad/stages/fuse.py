@@ -11,7 +11,7 @@ from tmuad.parquet import read_parquet, write_parquet
 from tmuad.score.fuse import BANKS
 from tmuad.score.judge import calibrate, judge, subset_score
 from tmuad.score.sentences import load_names
-from tmuad.score.table import open_regions, read_results, score_row, verdict_row, worded_findings
+from tmuad.score.table import read_results, score_row, verdict_row, worded_findings
 from tmuad.stages.common import shape_of, unit_images
 from tmuad.tables import FINDINGS_SCHEMA, SCORES_SCHEMA, VERDICTS_SCHEMA
 from tmuad.workspace import NAMES, UnitPaths
@@ -23,8 +23,7 @@ def run(params: Params, unit: str) -> None:
     paths, shape = UnitPaths(unit), shape_of(params)
     names = load_names(NAMES / f"{unit}.yaml")
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
-    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
-    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings), regions)
+    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings))
     held_out = {ref.image_id for ref in unit_images(unit, params, ["validation"])}
     normals = [r for r in results if r.image_id in held_out]
     calibration = calibrate(normals, shape, params.fuse, params.decide)

@@ -10,7 +10,7 @@ from tmuad.config import Params
 from tmuad.data.images import image_shape, read_mask
 from tmuad.parquet import read_parquet
 from tmuad.score.fuse import Calibration, fuse
-from tmuad.score.table import open_regions, read_results
+from tmuad.score.table import read_results
 from tmuad.stages.common import shape_of
 from tmuad.workspace import UnitPaths
 
@@ -21,8 +21,7 @@ Masks = Callable[[str], NDArray[np.bool_]]  # path in the manifest -> ground tru
 def bank_maps(params: Params, unit: str, calibration: Calibration) -> Maps:
     """The maps of an image, made anew from the compact scores at every call."""
     paths, shape = UnitPaths(unit), shape_of(params)
-    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
-    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings), regions)
+    results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings))
     by_id = {result.image_id: result for result in results}
 
     def maps(image_id: str) -> dict[str, NDArray[np.float32]]:

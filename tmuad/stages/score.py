@@ -34,4 +34,6 @@ def run(params: Params, unit: str) -> None:
         scores.append(result_row(result))
         findings += finding_rows(result)
     write_parquet(pa.Table.from_pylist(scores, schema=BANK_SCORES_SCHEMA), paths.bank_scores, BANK_SCORES_SCHEMA)
-    write_parquet(pa.Table.from_pylist(findings, schema=BANK_FINDINGS_SCHEMA), paths.bank_findings, BANK_FINDINGS_SCHEMA)
+    write_parquet(
+        pa.Table.from_pylist(findings, schema=BANK_FINDINGS_SCHEMA), paths.bank_findings, BANK_FINDINGS_SCHEMA
+    )

@@ -25,9 +25,10 @@ class Atlas:
         """The texture `name` at (u, v) + shift, one texel for each canvas pixel of an unscaled part. Shape of `u`."""
         texture: Field = getattr(self, name)
         side = texture.shape[0]
-        columns = ((u + np.float32(shift[0])) * side).astype(np.int32) % side
-        rows = ((v + np.float32(shift[1])) * side).astype(np.int32) % side
-        texels: Field = texture[rows, columns]
+        columns, rows = u + np.float32(shift[0]), v + np.float32(shift[1])
+        columns = ((columns - np.floor(columns)) * side).astype(np.int32)
+        rows = ((rows - np.floor(rows)) * side).astype(np.int32)
+        texels: Field = texture.ravel().take(rows * side + columns, mode="clip")  # twice as fast as two indexes
         return texels
 
 
