@@ -278,7 +278,7 @@ def test_page_of_nothing_says_what_to_do(tmp_path):
 
 
 def test_damaged_panel_list_is_named(tmp_path, results):
-    (tmp_path / "demo.a/panels").mkdir(parents=True)
-    (tmp_path / "demo.a/panels" / INDEX).write_text("[{")
+    (tmp_path / "panels/demo.a").mkdir(parents=True)
+    (tmp_path / "panels/demo.a" / INDEX).write_text("[{")
     with pytest.raises(ArtifactError, match=INDEX):
         write_page(tmp_path, results)
