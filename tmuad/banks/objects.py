@@ -15,9 +15,9 @@ from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
 from tmuad.banks.centroids import Matrix, load_tensors, take
-from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
+from tmuad.parquet import write_artifact
 
 Labelled = tuple[Sequence[str], ObjectFeatures]  # classes (n) and features (n, D) of the objects of one image
 
@@ -117,7 +117,7 @@ class ObjectBank:
             for field in ("mean", "scale", "axes", "centroids"):
                 tensors[f"{name}/{field}"] = np.ascontiguousarray(getattr(group, field))
             tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
-        write_atomic(path, pack(tensors))
+        write_artifact(path, pack(tensors))
 
     @classmethod
     def load(cls, path: Path) -> "ObjectBank":

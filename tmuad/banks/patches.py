@@ -18,11 +18,11 @@ from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, load_tensors
 from tmuad.banks.detector import Detector
 from tmuad.banks.grid import interpolate, smoothed
 from tmuad.banks.placement import Placement
-from tmuad.cache import write_atomic
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
 from tmuad.errors import DataError
+from tmuad.parquet import write_artifact
 
 DETAIL = "detail"  # the layer that simulated defects are described in
 DISTANCE_WINDOW, DISTANCE_BLUR = 0.09, 0.036  # of the image's side: placement of distances, which are smooth
@@ -148,7 +148,7 @@ class PatchBank:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
             for i, net in enumerate(self.detector.nets):
                 tensors |= {f"detector.{i}.{j}": array for j, array in enumerate(net)}
-        write_atomic(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+        write_artifact(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
     @classmethod
     def load(cls, path: Path) -> "PatchBank":

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
+from tmuad.parquet import write_artifact
 from tmuad.report.panels import INDEX, SHEET, STRIP
 from tmuad.report.tables import (
     FIGURES,
@@ -79,8 +79,7 @@ def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>tmuad results</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{''.join(body)}</body>\n</html>\n"
     )
-    reports.mkdir(parents=True, exist_ok=True)
-    write_atomic(reports / "index.html", page.encode())
+    write_artifact(reports / "index.html", page.encode())
 
 
 def _head(results: Sequence[UnitResult]) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tmuad.cache import write_atomic
+from tmuad.parquet import write_artifact
 from tmuad.report.overlay import TRUTH, Picture, heat_overlay, outline
 
 TILE = 288  # px, side of a picture in a panel
@@ -97,7 +97,6 @@ def write_panels(folder: Path, examples: Iterable[Example], threshold: float, lo
 
     Heat starts at `low` and stands half-way at `threshold`. One example is in memory at a time.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     captions: list[Caption] = []
     thumbs: list[Image.Image] = []
     finite = bool(np.isfinite(threshold))
@@ -113,12 +112,12 @@ def write_panels(folder: Path, examples: Iterable[Example], threshold: float, lo
             _WIDTH, _TOP + TILE + 30 + _LINE * len(lines) + _GAP,
         )  # fmt: skip
         heat = heat_overlay(example.image, example.fused, threshold, low)
-        write_atomic(folder / name, _png(_draw_panel(example, caption, heat, lines)))
+        write_artifact(folder / name, _png(_draw_panel(example, caption, heat, lines)))
         captions.append(caption)
         thumbs.append(_tile(heat if example.truth is None else outline(heat, example.truth, TRUTH), THUMB))
-    write_atomic(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
+    write_artifact(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
     content = json.dumps([asdict(c) for c in captions], indent=1, sort_keys=True, ensure_ascii=False)
-    write_atomic(folder / INDEX, (content + "\n").encode())
+    write_artifact(folder / INDEX, (content + "\n").encode())
     kept = {SHEET, *(c.file for c in captions)}
     for stale in folder.glob("*.png"):
         if stale.name not in kept:

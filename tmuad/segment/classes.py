@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
-from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
+from tmuad.parquet import write_artifact
 from tmuad.segment.components import DESCRIPTOR, Component
 
 # Differences of this size mean nothing, per entry of DESCRIPTOR.
@@ -71,7 +71,7 @@ class ObjectClasses:
                 for name, c, s in zip(self.names, self.centre, self.scale, strict=True)
             },
         }
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_artifact(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def load_classes(path: Path) -> ObjectClasses:
