@@ -65,7 +65,7 @@ def data_set(root: Path, train: int = 8, validation: int = 4) -> Path:
 class Bench:
     """A folder with params.yaml, in which stages run as dvc would run them."""
 
-    def __init__(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, place: Path, capsys: pytest.CaptureFixture[str] | None) -> None:
         self.place, self.capsys = place, capsys
 
     def params(self, units: Mapping[str, Mapping[str, Any]], *changes: Mapping[str, Any]) -> None:
@@ -73,6 +73,7 @@ class Bench:
 
     def stage(self, *arguments: str) -> tuple[int, str, str]:
         """(exit status, standard output, standard error)"""
+        assert self.capsys is not None
         self.capsys.readouterr()
         status = main(list(arguments))
         said = self.capsys.readouterr()
@@ -92,12 +93,6 @@ class Bench:
             status, _, err = self.stage(stage)
             assert status == 0, f"{stage}: {err}"
         return (self.place / "reports/results.md").read_text()
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    monkeypatch.chdir(tmp_path)
-    return Bench(tmp_path, capsys)
 
 
 @contextmanager

@@ -1,26 +1,28 @@
 """Bad input through the stages and through `tmuad score`: each gets a clear error or a reported decision."""
 
 import json
+import shutil
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fits import SIZE, Bench, bench, data_set, folder, kit, read_only, save
+from fits import SIZE, Bench, data_set, folder, kit, read_only, save
 from typer.testing import CliRunner
 
 from tmuad.cli import app
 from tmuad.errors import ArtifactError, DataError, ImageError, ParameterError, TmuadError
 from tmuad.stages.__main__ import GLOBAL, PER_UNIT
 
-__all__ = ["bench"]
 FOLDER = {"kit": {"root": "photos", "layout": "folder"}}
 LOCO = {"kit": {"root": "set", "layout": "mvtec_loco"}}
 SKIP = {"data": {"on_bad_image": "skip"}}
 
 
+@cache
 def huge_png() -> bytes:
     """20,000 x 20,000 pixels of one colour, in 60 kB."""
 
@@ -127,29 +129,6 @@ def test_nothing_but_black_images_is_a_unit_without_objects(bench: Bench) -> Non
 
 
 # --- scoring
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A unit fitted once, for the tests that score."""
-    from contextlib import chdir, redirect_stderr, redirect_stdout
-    from io import StringIO
-
-    from tmuad.stages.__main__ import main
-
-    place = tmp_path_factory.mktemp("fitted")
-    folder(place / "photos", 24)
-    Bench(place, None).params(FOLDER)  # type: ignore[arg-type]
-    with chdir(place), redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
-        for stage in PER_UNIT:
-            assert main([stage, "kit"]) == 0, said.getvalue()
-    return place
-
-
-@pytest.fixture
-def scoring(fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    monkeypatch.chdir(fitted)
-    return Bench(fitted, capsys)
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
@@ -263,8 +242,6 @@ def test_a_mask_without_an_image_and_an_image_without_a_mask(bench: Bench) -> No
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_an_empty_split_is_reported_and_the_unit_fitted(bench: Bench, split: str) -> None:
-    import shutil
-
     root = data_set(bench.place / "set")
     shutil.rmtree(root / split)
     (root / split / "good").mkdir(parents=True)
@@ -363,8 +340,6 @@ def test_reports_in_a_folder_that_cannot_be_written(bench: Bench, scoring_copy: 
 @pytest.fixture
 def scoring_copy(bench: Bench, fitted: Path) -> Path:
     """The fitted unit, copied into the test's own folder."""
-    import shutil
-
     shutil.copytree(fitted, bench.place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("reports"))
     return bench.place
 
