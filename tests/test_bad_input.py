@@ -88,7 +88,9 @@ def test_unreadable_training_images_stop_the_run_and_each_is_named(bench: Bench)
 
 def test_skipped_images_are_listed_in_the_report_and_the_rest_is_fitted(bench: Bench) -> None:
     data_set(bench.place / "set")
-    names = [unusable(n, bench.place / "set" / split / "good") for n, split in zip(UNUSABLE, 5 * ["train"], strict=True)]
+    names = [
+        unusable(n, bench.place / "set" / split / "good") for n, split in zip(UNUSABLE, 5 * ["train"], strict=True)
+    ]
     names.append(unusable("truncated", bench.place / "set/test/good"))
     bench.params(LOCO, SKIP)
     said = bench.fit()
@@ -123,7 +125,9 @@ def test_nothing_but_black_images_is_a_unit_without_objects(bench: Bench) -> Non
     bench.params(FOLDER)
     bench.fit()
     bench.report()
-    status, [odd, same], _ = cli(bench, "score", "-u", "kit", "--json", str(save(Path("odd.png"), kit(5))), "photos/0.png")
+    status, [odd, same], _ = cli(
+        bench, "score", "-u", "kit", "--json", str(save(Path("odd.png"), kit(5))), "photos/0.png"
+    )
     assert status == 0
     assert odd["score"] > same["score"] and odd["verdict"] == "anomalous" and odd["reasons"]
 
@@ -136,7 +140,9 @@ def test_an_unreadable_image_ends_the_scoring_or_is_skipped_as_asked(scoring: Be
     save(tmp_path / "a.png", kit(50))
     bad = unusable(name, tmp_path)
     save(tmp_path / "z.png", kit(51))
-    status, seen, error = cli(scoring, "score", str(tmp_path), "--unit", "kit", "--json", "--out", str(tmp_path / "out"))
+    status, seen, error = cli(
+        scoring, "score", str(tmp_path), "--unit", "kit", "--json", "--out", str(tmp_path / "out")
+    )
     assert status == 1 and [Path(o["image"]).name for o in seen] == ["a.png"]
     assert error.startswith(f"{bad}: ") and UNUSABLE[name] in error
     asked = ("score", str(tmp_path), "-u", "kit", "--json", "--out", str(tmp_path / "out"), "--on-bad-image", "skip")
@@ -306,7 +312,9 @@ def test_an_unknown_layout(bench: Bench) -> None:
     (bench.place / "photos/test").mkdir(parents=True)
     save(bench.place / "photos/test/a.png", kit(0))
     status, _, error = cli(bench, "init", "photos")
-    assert status == 1 and "unknown layout. Looked for train/good" in error and "There is test but no train/good" in error
+    assert (
+        status == 1 and "unknown layout. Looked for train/good" in error and "There is test but no train/good" in error
+    )
 
 
 @pytest.mark.parametrize("stage", [*PER_UNIT, *GLOBAL])

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmuad import masks
-from tmuad.encode.filters import MEANS, OCTAVES, PEAKS, FilterBank, FilterEncoder, gaussian_sampler, smooth, with_surround
+from tmuad.encode.filters import (
+    MEANS,
+    OCTAVES,
+    PEAKS,
+    FilterBank,
+    FilterEncoder,
+    gaussian_sampler,
+    smooth,
+    with_surround,
+)
 
 ENCODER = FilterEncoder()
 SIZE = 128
@@ -27,7 +36,9 @@ def noise(seed: int, *shape: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("size", [16, 33, 112])
 def test_smoothing_equals_scipys_gaussian_with_mirrored_borders(size: int, sigma: float) -> None:
     image = noise(0, size, size)
-    reference = ndi.gaussian_filter(image.astype(np.float64), sigma, mode="reflect", truncate=int(4 * sigma + 1) / sigma)
+    reference = ndi.gaussian_filter(
+        image.astype(np.float64), sigma, mode="reflect", truncate=int(4 * sigma + 1) / sigma
+    )
     np.testing.assert_allclose(smooth(image, sigma), reference, atol=2e-5)
 
 

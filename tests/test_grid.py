@@ -14,7 +14,9 @@ def noise(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("shape", "target"), [((5, 5), (20, 20)), ((3, 7), (10, 9)), ((8, 8), (56, 56)), ((9, 9), (4, 6))])
+@pytest.mark.parametrize(
+    ("shape", "target"), [((5, 5), (20, 20)), ((3, 7), (10, 9)), ((8, 8), (56, 56)), ((9, 9), (4, 6))]
+)
 def test_interpolation_equals_scipys_between_cell_centres(shape: tuple[int, int], target: tuple[int, int]) -> None:
     m = noise(*shape)
     places = [np.clip((np.arange(t) + 0.5) * s / t - 0.5, 0, s - 1) for s, t in zip(shape, target, strict=True)]

@@ -21,7 +21,9 @@ def features(seed: int, side: int = SIDE) -> PatchFeatures:
     """Two layers with structure that repeats from image to image, and noise."""
     rng, rows = np.random.default_rng(seed), np.mgrid[:side, :side][0][..., None]
     detail = np.sin(rows / 3 + np.arange(5)) + 0.2 * rng.normal(size=(side, side, 5))
-    surface = np.cos(rows[: side // 2, : side // 2] / 2 + np.arange(3)) + 0.2 * rng.normal(size=(side // 2, side // 2, 3))
+    surface = np.cos(rows[: side // 2, : side // 2] / 2 + np.arange(3)) + 0.2 * rng.normal(
+        size=(side // 2, side // 2, 3)
+    )
     return {DETAIL: detail.astype(np.float16), "surface": surface.astype(np.float16)}
 
 
@@ -69,7 +71,9 @@ def test_a_fault_stands_out_where_it_is(bank: PatchBank) -> None:
 
 
 def test_held_out_normal_images_set_the_zero_and_the_unit(bank: PatchBank) -> None:
-    maps = [bank.scales[name](bank.places[name](m)) for i in range(20, 24) for name, m in bank._raw(features(i)).items()]
+    maps = [
+        bank.scales[name](bank.places[name](m)) for i in range(20, 24) for name, m in bank._raw(features(i)).items()
+    ]
     for k in range(3):
         values = np.stack(maps[k::3])
         assert values.mean() == pytest.approx(0, abs=1e-3) and values.std() == pytest.approx(1, abs=1e-3)

@@ -137,7 +137,10 @@ def test_normal_images_are_described_by_what_they_show(clean: Path) -> None:
 
 def test_metrics_have_the_promised_keys(clean: Path) -> None:
     metrics = json.loads((clean / "artifacts" / UNIT / "metrics.json").read_text())
-    for image_level in (metrics["image"], *(metrics["banks"][bank]["image"] for bank in ("text", "objects", "patches"))):
+    for image_level in (
+        metrics["image"],
+        *(metrics["banks"][bank]["image"] for bank in ("text", "objects", "patches")),
+    ):
         assert {"auroc", "auroc_logical", "auroc_structural", "average"} <= set(image_level)
         assert all(0 <= value <= 1 for value in image_level.values())
     assert 0.5 < metrics["pixel"]["auroc"] <= 1 and 0.6 < metrics["image"]["auroc_logical"]

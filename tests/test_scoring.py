@@ -97,7 +97,14 @@ def test_the_card_says_what_people_need() -> None:
         "reasons": [{"sentence": "Expected 2 screws, found 1: 1 is missing at the left."}],
     }  # fmt: skip
     words = card(outcome)
-    for part in ("ANOMALOUS", "new/7.jpg", "score 7.31, threshold 2.50", "- Expected 2 screws", "text 71%", "out/7.png"):
+    for part in (
+        "ANOMALOUS",
+        "new/7.jpg",
+        "score 7.31, threshold 2.50",
+        "- Expected 2 screws",
+        "text 71%",
+        "out/7.png",
+    ):
         assert part in words
     assert "threshold none" in card({**outcome, "threshold": None})
     good = card({**outcome, "verdict": "good"})

@@ -12,7 +12,9 @@ from tmuad.encode.simulate import OFFSET, VISIBLE, deface
 
 
 def parts(size: int = 128, seed: int = 0) -> NDArray[np.uint8]:
-    image = disc(bar(board(size), 0.3 * size, 0.4 * size, 0.3 * size, 0.2 * size, BLUE), 0.7 * size, 0.6 * size, 20, RED)
+    image = disc(
+        bar(board(size), 0.3 * size, 0.4 * size, 0.3 * size, 0.2 * size, BLUE), 0.7 * size, 0.6 * size, 20, RED
+    )
     return photographed(image, seed)
 
 

@@ -27,6 +27,10 @@ _NEXT = (
     ("tmuad score IMAGE --unit {unit}", "judge a photograph"),
     ("tmuad init FOLDER", "learn from your own photographs"),
 )
+_FIRST = (
+    ("dvc repro", "fit and evaluate every unit"),
+    ("tmuad init FOLDER", "learn from your own photographs"),
+)
 
 
 def results_table(results: Sequence[UnitResult]) -> Table:
@@ -50,7 +54,8 @@ def results_table(results: Sequence[UnitResult]) -> Table:
 def print_results(results: Sequence[UnitResult], console: Console | None = None) -> None:
     """Print the results table, what is missing, and where to look next."""
     console = console or Console()
-    if any(result.metrics is not None for result in results):
+    ran = [result.unit for result in results if result.metrics is not None]
+    if ran:
         console.print(results_table(results))
     for result in results:
         if result.metrics is None:
@@ -63,8 +68,7 @@ def print_results(results: Sequence[UnitResult], console: Console | None = None)
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data; reports/results.md lists them"
         )
     console.print("\n[bold]Where to look next[/]")
-    unit = next((r.unit for r in results if r.metrics is not None), "UNIT")
     steps = Table.grid(padding=(0, 2))
-    for what, why in _NEXT:
-        steps.add_row(f"  {escape(what.format(unit=unit))}", why)
+    for what, why in _NEXT if ran else _FIRST:
+        steps.add_row(f"  {escape(what.format(unit=ran[0] if ran else 'UNIT'))}", why)
     console.print(steps)
