@@ -1,5 +1,7 @@
 """The detector: its gradient against finite differences, determinism, and that it learns what it can."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def net(seed: int) -> tuple[NDArray[np.float64], ...]:
     rng = np.random.default_rng(seed)
     sizes = (D, *HIDDEN, 1)
     arrays = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         arrays += [rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)), rng.normal(0, 0.1, fan_out)]
     return tuple(arrays)
 
