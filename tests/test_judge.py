@@ -106,6 +106,7 @@ def test_a_verdict_holds_together_whatever_the_banks_say(
     assert verdict.anomalous == (verdict.score > calibration.threshold)
     assert verdict.maxima == {bank: float(verdict.maps[bank].max()) for bank in BANKS}
     assert sum(verdict.shares.values()) == pytest.approx(1, abs=1e-3) or set(verdict.shares.values()) == {0.0}
+    assert all(0 <= share <= 1 for share in verdict.shares.values())
     if verdict.anomalous:
         assert verdict.findings, "an anomaly without a reason"
     for finding in verdict.findings:

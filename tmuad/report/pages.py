@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tmuad.errors import ArtifactError
 from tmuad.parquet import write_artifact
-from tmuad.report.panels import INDEX, SHEET, STRIP
+from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.tables import (
     FIGURES,
     PROBLEM_COLUMNS,
@@ -165,7 +165,7 @@ def _banks(result: UnitResult) -> str:
 def _figure(folder: str, panel: dict[str, Any]) -> str:
     """A panel's pictures, cut out of it by style: its words stand beside them as text, to be read, found and copied."""
     right = (panel["verdict"] == "good") == (panel["kind"] == "good")
-    title = escape(panel["kind"] + (f": {panel['defect']}" if panel["defect"] else ""))
+    title = escape(named_kind(panel["kind"], panel["defect"]))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in panel["reasons"])
     threshold = "no threshold" if panel["threshold"] is None else f"threshold {panel['threshold']:.4g}"
     first, height = STRIP

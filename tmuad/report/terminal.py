@@ -20,9 +20,9 @@ _SHOWN = (  # headings fit a terminal of 80 columns
     ("found\nstruct.", "detection_rate_structural"),
 )
 _NEXT = (
-    ("reports/index.html", "the same with pictures and reasons"),
+    ("reports/index.html", "pictures and reasons"),
     ("reports/results.md", "all figures, and each bank alone"),
-    ("reports/tmuad.duckdb", "descriptions, scores and reasons, for SQL"),
+    ("reports/tmuad.duckdb", "all of it as tables, for SQL"),
     ("dvc metrics show", "the figures as dvc sees them"),
     ("tmuad score IMAGE --unit {unit}", "judge a photograph"),
     ("tmuad init FOLDER", "learn from your own photographs"),
@@ -36,9 +36,7 @@ _FIRST = (
 def results_table(results: Sequence[UnitResult]) -> Table:
     """The main figures in per cent, a line per unit and one per mean."""
     title = "AUROC of images and pixels, and decisions, in per cent"
-    table = Table(
-        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("\nunit", overflow="fold", min_width=14)
     for heading, _ in _SHOWN:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -68,7 +66,7 @@ def print_results(results: Sequence[UnitResult], console: Console | None = None)
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data; reports/results.md lists them"
         )
     console.print("\n[bold]Where to look next[/]")
-    steps = Table.grid(padding=(0, 2))
-    for what, why in _NEXT if ran else _FIRST:
-        steps.add_row(f"  {escape(what.format(unit=ran[0] if ran else 'UNIT'))}", why)
-    console.print(steps)
+    steps = [(what.format(unit=ran[0] if ran else "UNIT"), why) for what, why in (_NEXT if ran else _FIRST)]
+    width = max(len(what) for what, _ in steps)
+    for what, why in steps:  # never folded: they are there to be copied
+        console.print(f"  {escape(what.ljust(width))}  {why}", soft_wrap=True, highlight=False)
