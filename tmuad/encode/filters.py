@@ -155,12 +155,16 @@ class FilterEncoder:
         bank = bank or FilterBank(image)
         return {"detail": bank.detail.astype(np.float16), "surface": bank.surface.astype(np.float16)}
 
-    def encode_defects(self, image: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """(m, 2 D) `with_surround` of the patches that simulated defects on a normal image touch; about 200 rows."""
+    def encode_defects(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
+        """`with_surround` (m, 2 D) of the patches that simulated defects on a normal image touch, and where they lie.
+
+        About 200 rows; their places (m,) are indices of the flat grid of the layer `detail`.
+        """
         defaced, changed = deface(image)
         bank = FilterBank(defaced)
         share = smooth(changed.astype(np.float32), 0.3 * STRIDE, bank.grid)
-        return with_surround(bank.detail)[share > CHANGED].astype(np.float16)
+        touched = share > CHANGED
+        return with_surround(bank.detail)[touched].astype(np.float16), np.flatnonzero(touched).astype(np.int32)
 
     def encode_objects(
         self, image: NDArray[np.uint8], segments: Sequence[Runs], bank: FilterBank | None = None
