@@ -217,6 +217,20 @@ def test_a_read_only_folder(tmp_path: Path, params: Path, monkeypatch: pytest.Mo
 # ---- what is said
 
 
+@pytest.mark.parametrize("name", [".", "..", "artifacts", "reports/panels/kit", ".tmuad-cache"])
+def test_what_the_project_writes_is_no_data_set(tmp_path: Path, name: str) -> None:
+    """dvc would call it a circle, and run nothing at all."""
+    home = tmp_path / "all" / "project"
+    datasets.picture(home / name / "000.png", 1)
+    params = home / "params.yaml"
+    params.write_text("units: {}\n")
+    with pytest.raises(DataError, match=r"holds this project itself|which this project writes"):
+        register(home / name, "kit", "auto", params)
+    assert params.read_text() == "units: {}\n"
+    datasets.picture(home / "data/kit/000.png", 2)
+    register(home / "data/kit", None, "auto", params)
+
+
 def test_render(tmp_path: Path, params: Path) -> None:
     root = datasets.mvtec_loco(tmp_path / "set [1]/kit")
     datasets.mvtec_ad(tmp_path / "set [1]/bag")
