@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fits import SIZE, Bench, data_set, kit
+from fits import SIZE, Bench, data_set, kit, save
 
 from tmuad.config import Params, load_params
 from tmuad.engine import load_image
@@ -70,3 +70,22 @@ def test_units_that_are_unknown_or_not_fitted(params: Params, bench: Bench) -> N
         Inspector.load("kitt", params)
     with pytest.raises(ArtifactError, match=r"kit: not fitted yet .* run: dvc repro fuse@kit"):
         Inspector.load("kit", params)
+
+
+@pytest.mark.parametrize(("section", "key", "value"), [("data", "size", 112), ("finetune", "crop_size", 64)])
+def test_parameters_changed_since_the_fit_are_named(params: Params, section: str, key: str, value: int) -> None:
+    changed = params.model_copy(update={section: getattr(params, section).model_copy(update={key: value})})
+    with pytest.raises(ArtifactError, match=rf"kit: fitted with another {section}\.{key} .* dvc repro fuse@kit"):
+        Inspector.load("kit", changed)
+
+
+def test_a_changed_size_is_noticed_in_a_unit_without_objects(bench: Bench) -> None:
+    for i in range(3):
+        save(bench.place / f"photos/{i}.png", np.full((SIZE, SIZE, 3), 100 + i, dtype=np.uint8))
+    units = {"flat": {"root": "photos", "layout": "folder"}}
+    bench.params(units)
+    bench.fit("flat")
+    Inspector.load("flat", load_params(Path("params.yaml")))
+    bench.params(units, {"data": {"size": 128}})
+    with pytest.raises(ArtifactError, match=r"data\.size"):
+        Inspector.load("flat", load_params(Path("params.yaml")))

@@ -89,6 +89,16 @@ def test_any_way_to_write_units(tmp_path: Path, params: Path, text: str) -> None
     assert ("\r\n" in text) == (params.read_bytes().count(b"\r\n") == params.read_bytes().count(b"\n"))
 
 
+@pytest.mark.parametrize(
+    "text", ["units:\n", "units: null\n", "units: ~  # none\n", "units:\n# none yet\n\ndata:\n  size: 96\n"]
+)
+def test_units_with_nothing_under_them_get_their_first_one(tmp_path: Path, params: Path, text: str) -> None:
+    params.write_text(text)
+    register(datasets.mvtec_ad(tmp_path / "kit"), None, "auto", params)
+    assert list(load_params(params).units) == ["kit"]
+    assert all(line in params.read_text() for line in text.splitlines() if not line.startswith("units"))
+
+
 def test_a_file_that_new_lines_would_damage_is_left_alone(tmp_path: Path, params: Path) -> None:
     text = "units: {old: {root: x, layout: folder},}\n"
     params.write_text(text)
@@ -215,6 +225,20 @@ def test_a_read_only_folder(tmp_path: Path, params: Path, monkeypatch: pytest.Mo
 
 
 # ---- what is said
+
+
+@pytest.mark.parametrize("name", [".", "..", "artifacts", "reports/panels/kit", ".tmuad-cache"])
+def test_what_the_project_writes_is_no_data_set(tmp_path: Path, name: str) -> None:
+    """dvc would call it a circle, and run nothing at all."""
+    home = tmp_path / "all" / "project"
+    datasets.picture(home / name / "000.png", 1)
+    params = home / "params.yaml"
+    params.write_text("units: {}\n")
+    with pytest.raises(DataError, match=r"holds this project itself|which this project writes"):
+        register(home / name, "kit", "auto", params)
+    assert params.read_text() == "units: {}\n"
+    datasets.picture(home / "data/kit/000.png", 2)
+    register(home / "data/kit", None, "auto", params)
 
 
 def test_render(tmp_path: Path, params: Path) -> None:

@@ -310,6 +310,16 @@ def test_page_is_whole_self_contained_and_escaped(tmp_path, results):
     assert (tmp_path / "index.html").read_bytes() == content
 
 
+def test_the_page_fits_a_narrow_window(tmp_path, results):
+    """Links of many units wrap, and every table that may be wide scrolls by itself."""
+    many = [replace(results[0], unit=f"data.category{i}") for i in range(30)]
+    write_page(tmp_path, [*many, *results])
+    text = (tmp_path / "index.html").read_text()
+    nav = re.search(r"<nav>(.*?)</nav>", text, re.DOTALL).group(1)
+    assert nav.count("</a> <a") == nav.count("<a") - 1
+    assert text.count("<table") == len(re.findall(r"<div class=scroll><table", text)) > 30
+
+
 def test_page_of_nothing_says_what_to_do(tmp_path):
     write_page(tmp_path / "reports", [])
     assert "dvc repro" in (tmp_path / "reports/index.html").read_text()

@@ -1,6 +1,7 @@
 """`tmuad score` as a function: order, files of one name, heat maps, and the card for people."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,19 @@ def test_bad_images_end_the_run_or_are_outcomes(scoring: Bench, tmp_path: Path) 
     [outcome] = score(scoring, tmp_path / "bad.png", out=tmp_path / "out", policy="skip")
     assert outcome["image"] == str(tmp_path / "bad.png") and set(outcome) == {"image", "error"}
     assert card(outcome).startswith("SKIPPED")
+
+
+def test_a_name_that_is_not_unicode_is_a_bad_image_and_not_a_crash(scoring: Bench, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"b\xffd.png")
+    try:
+        path.write_bytes(save(tmp_path / "a.png", kit(60)).read_bytes())
+    except OSError:
+        pytest.skip("the file system takes Unicode alone")
+    with pytest.raises(ImageError, match=r"b\\udcffd\.png: the name is not valid Unicode"):
+        score(scoring, path, out=tmp_path / "out")
+    bad, good = score(scoring, path, tmp_path / "a.png", out=tmp_path / "out", policy="skip")
+    assert json.dumps(bad, ensure_ascii=False).encode() and "rename the file" in bad["error"]
+    assert good["verdict"] == "good"
 
 
 def test_folders_are_searched_in_depth_without_hidden_files_and_earlier_heat_maps(tmp_path: Path) -> None:

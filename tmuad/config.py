@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from tmuad.errors import ParameterError
 
@@ -149,6 +149,12 @@ class Params(Section):
     text_score: TextScoreParams = TextScoreParams()
     fuse: FuseParams = FuseParams()
     decide: DecideParams = DecideParams()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, raw: Any) -> Any:
+        """A section with nothing under its name, as when all its lines are commented out, has its defaults."""
+        return {key: {} if value is None else value for key, value in raw.items()} if isinstance(raw, dict) else raw
 
     def unit(self, name: str) -> UnitParams:
         """The unit `name`, or an error that lists the units there are."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,7 @@ from tmuad.cache import Cache, Record, fingerprint
 from tmuad.config import DataParams
 from tmuad.data import decode, images, pixels, tiff
 from tmuad.data.images import read_image, resize
+from tmuad.errors import WorkerError
 from tmuad.progress import track
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
 
     Raises:
         ImageError: an image cannot be read any more. Results so far are in the cache: the next run goes on from there.
+        WorkerError: a worker process was killed.
     """
     mapper = _Mapper(task, data)
     missing = [ref for ref in images if not mapper.cache.has(ref.image_id, mapper.kinds[task.name])]
@@ -116,9 +119,15 @@ def _fill(mapper: _Mapper, missing: list[ImageRef]) -> None:
         return
     # Fork where it is safe: it takes 10 ms where spawn takes a second of imports per worker.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(mapper,)) as pool:
-        for _ in track(pool.map(_run, missing, chunksize=4), mapper.task.name, len(missing)):
-            pass
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(mapper,)) as pool:
+            for _ in track(pool.map(_run, missing, chunksize=4), mapper.task.name, len(missing)):
+                pass
+    except BrokenProcessPool:
+        raise WorkerError(
+            f"{mapper.task.name}: a worker process was killed, most likely for want of memory; set data.workers below "
+            f"{workers} and run again, what is done is kept"
+        ) from None
 
 
 _worker: _Mapper

@@ -35,11 +35,12 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
     inspector = Inspector.load(unit, params)
     for path in files:
         try:
+            _check_name(path)
             image = load_image(path, params.data)
         except ImageError as error:
             if on_bad_image == "stop":
                 raise
-            yield {"image": str(path), "error": str(error)}
+            yield {"image": _shown(path), "error": str(error)}
             continue
         verdict, description = inspector.inspect(image)
         overlay = heat_overlay(image, verdict.maps["fused"], verdict.threshold)
@@ -95,6 +96,18 @@ def list_images(paths: Sequence[Path], out: Path) -> list[Path]:
         else:
             raise DataError(f"{path}: no such file or folder")
     return files
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ImageError(f"{_shown(path)}: the name is not valid Unicode (UTF-8); rename the file") from None
+
+
+def _shown(path: Path) -> str:
+    """`path` as text that any terminal and JSON reader takes."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _save(overlay: Picture, target: Path) -> None:

@@ -84,7 +84,7 @@ def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
 
 def _head(results: Sequence[UnitResult]) -> str:
     ran = [r.unit for r in results if r.metrics is not None]
-    links = "".join(f'<a href="#{_anchor(unit)}">{escape(unit)}</a>' for unit in ran)
+    links = " ".join(f'<a href="#{_anchor(unit)}">{escape(unit)}</a>' for unit in ran)
     count = f"<p class=note>{_plural(len(ran), 'unit')} evaluated.</p>"
     return f"<header><h1>tmuad results</h1>{count}<nav>{links}</nav></header>\n"
 
@@ -140,14 +140,18 @@ def _facts(result: UnitResult) -> str:
         ),
         (
             "false alarms",
-            f"{percent(observed)} %",
+            _rate(observed),
             f"{percent(promised)} % promised; {_plural(count['good'], 'good image')}",
         ),
-        ("logical found", f"{percent(decision.get('detection_rate_logical'))} %", f"of {count['logical']}"),
-        ("structural found", f"{percent(decision.get('detection_rate_structural'))} %", f"of {count['structural']}"),
+        ("logical found", _rate(decision.get("detection_rate_logical")), f"of {count['logical']}"),
+        ("structural found", _rate(decision.get("detection_rate_structural")), f"of {count['structural']}"),
     ]
     cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><small>{note}</small></div>" for name, value, note in facts)
     return f"<dl class=facts>{cards}</dl>\n"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{percent(value)} %"
 
 
 def _banks(result: UnitResult) -> str:
@@ -196,7 +200,8 @@ def _words(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
         return ""
     heads = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<h2>{title}</h2>\n<table class=words><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>\n"
+    table = f"<table class=words><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return f"<h2>{title}</h2>\n<div class=scroll>{table}</div>\n"
 
 
 def _load_panels(path: Path) -> list[dict[str, Any]]:
