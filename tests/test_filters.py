@@ -100,7 +100,7 @@ def test_features_are_finite_and_within_float16_whatever_the_image(kind: str, si
         assert abs(layer).max() < 1000  # a thousandth of it is still told apart in float16
     full = masks.encode(np.ones((size, size), dtype=np.bool_))
     assert np.isfinite(ENCODER.encode_objects(image, [full], bank)).all()
-    assert np.isfinite(ENCODER.encode_defects(image).astype(np.float32)).all()
+    assert np.isfinite(ENCODER.encode_defects(image)[0].astype(np.float32)).all()
 
 
 def test_a_flat_image_is_the_same_everywhere() -> None:

@@ -77,6 +77,7 @@ def test_images_of_a_single_colour_and_small_ones_are_defaced_too(colour: tuple[
 
 def test_the_encoder_learns_from_changed_patches_alone() -> None:
     image = parts(448)
-    rows = FilterEncoder().encode_defects(image)
+    rows, cells = FilterEncoder().encode_defects(image)
     assert rows.dtype == np.float16 and 20 < len(rows) < 56 * 56 / 2
+    assert len(cells) == len(rows) and (np.diff(cells) > 0).all() and cells[-1] < 56 * 56
     assert np.isfinite(rows.astype(np.float32)).all()

@@ -20,7 +20,9 @@ Matrix = NDArray[np.float32]
 ClassGrid = NDArray[np.str_]  # (h, w) object class that each patch lies on
 
 BACKGROUND = ""  # the class of patches that lie on no object
-COVERED = 0.25  # a patch lies on an object if this share of it does, and so do its four neighbours: rims are of the object
+COVERED = (
+    0.25  # a patch lies on an object if this share of it does, and so do its four neighbours: rims are of the object
+)
 FEWEST = 200  # patches of a class; with fewer, all patches speak for it
 BLUR = 3 / 56  # of the image's side: sigma of the window that counts as one place
 CLIP = 8.0  # standard deviations: beyond, a deviation says no more

@@ -129,9 +129,7 @@ class PatchBank:
     distance_weight: float
 
     @classmethod
-    def fit(
-        cls, images: Sequence[PatchImage], params: PatchBankParams, defects: Sequence[Defects] = ()
-    ) -> "PatchBank":
+    def fit(cls, images: Sequence[PatchImage], params: PatchBankParams, defects: Sequence[Defects] = ()) -> "PatchBank":
         """From the normal training images, and simulated defects on each of them (or none at all).
 
         Raises:
@@ -201,11 +199,11 @@ class PatchBank:
         return replace(self, places=places, extremes=extremes, scales=self._scales(placed))
 
     def _scales(self, maps: Sequence[dict[str, Matrix]]) -> dict[str, Scale]:
-        return {name: Scale.fit([m[name] for m in maps]) for name in self.places}
+        return {name: Scale.fit([m[name] for m in maps]) for name in sorted(maps[0])}
 
     def save(self, path: Path) -> None:
         """As safetensors; the same bank gives the same bytes."""
-        tensors: dict[str, NDArray[np.generic]] = {"distance_weight": np.float32([self.distance_weight])}
+        tensors: dict[str, NDArray[np.generic]] = {"distance_weight": _floats(self.distance_weight)}
         for name, layer in self.layers.items():
             tensors[f"layer.{name}.mean"] = layer.whitening.mean
             tensors[f"layer.{name}.axes"] = layer.whitening.axes
@@ -213,7 +211,7 @@ class PatchBank:
         for name, place in self.places.items():
             scale = self.scales[name]
             tensors[f"place.{name}"] = np.stack([place.level, place.spread])
-            tensors[f"scale.{name}"] = np.float32([scale.mean, scale.deviation, scale.usual])
+            tensors[f"scale.{name}"] = _floats(scale.mean, scale.deviation, scale.usual)
         if self.detector is not None and self.context is not None and self.extremes is not None:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
             for i, net in enumerate(self.detector.nets):
@@ -223,7 +221,7 @@ class PatchBank:
             for name, mean, spread in zip(context.classes, context.class_mean, context.class_spread, strict=True):
                 tensors[f"context/{name}"] = np.stack([mean, spread]).astype(np.float16)
             for name, level in self.extremes.level.items():
-                tensors[f"extremes/{name}"] = np.float32([level, self.extremes.spread[name]])
+                tensors[f"extremes/{name}"] = _floats(level, self.extremes.spread[name])
         write_artifact(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
     @classmethod
@@ -234,8 +232,8 @@ class PatchBank:
         def get(name: str) -> Matrix:
             return take(tensors, name, path)
 
-        def named(prefix: str) -> list[str]:  # BACKGROUND, the empty name, sorts first
-            return sorted(key.removeprefix(prefix) for key in tensors if key.startswith(prefix))
+        def named(prefix: str) -> list[str]:  # BACKGROUND, the empty name, is first and must be there
+            return sorted({BACKGROUND, *(key.removeprefix(prefix) for key in tensors if key.startswith(prefix))})
 
         names = sorted(key.split(".")[1] for key in tensors if key.startswith("layer.") and key.endswith(".mean"))
         layers = {
@@ -248,7 +246,8 @@ class PatchBank:
                 {int(key.split(".")[1]) for key in tensors if key.startswith("detector.") and key[9].isdigit()}
             )
             weights = tuple(tuple(get(f"detector.{i}.{j}") for j in range(6)) for i in nets)
-            detector = Detector(*get("detector.input"), weights)
+            mean, spread = get("detector.input")
+            detector = Detector(mean, spread, weights)
             classes = named("context/")
             by_class = np.stack([get(f"context/{n}") for n in classes])
             context = Context(tuple(classes), by_class[:, 0], by_class[:, 1], *get("context.place"))
@@ -264,6 +263,10 @@ class PatchBank:
             {n: Scale(*(float(v) for v in get(f"scale.{n}"))) for n in outputs},
             float(get("distance_weight")[0]),
         )
+
+
+def _floats(*values: float) -> Matrix:
+    return np.array(values, dtype=np.float32)
 
 
 def _fit_layer(images: Sequence[NDArray[np.floating]], params: PatchBankParams) -> Layer:
