@@ -45,6 +45,7 @@ class Repro:
         self.process = subprocess.Popen(
             command, cwd=workspace, env=environment(workspace), stdout=self.log, stderr=self.log, start_new_session=True
         )
+        STARTED.append(self)
 
     def stages(self) -> Iterator[tuple[str, psutil.Process]]:
         """(name, process) of each stage as it starts, until dvc ends."""
@@ -69,6 +70,18 @@ class Repro:
         """As a power cut: dvc, the stage and its workers at once."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+STARTED: list[Repro] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """Also after a test that failed half-way."""
+    yield
+    while STARTED:
+        if (repro := STARTED.pop()).process.poll() is None:
+            repro.kill()
 
 
 def stage_of(process: psutil.Process) -> str:
