@@ -7,6 +7,7 @@ exact, for another they are those of the map rounded this way.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from tmuad.evaluate.ranking import Ranking
 
 RESOLUTION = 2.0**-11  # relative width of a bin
 _DROPPED = 12  # bits of float32 that a bin does not tell apart
-_BINS = 1 << (32 - _DROPPED)
+BINS = 1 << (32 - _DROPPED)
 _SIGN = np.uint32(1 << 31)
 
 
@@ -23,8 +24,8 @@ class PixelHistogram:
     """How many normal and anomalous pixels have which score: 16 MiB at most, of which only bins in use are touched."""
 
     def __init__(self) -> None:
-        self.negatives = np.zeros(_BINS, dtype=np.int64)  # calloc: pages nobody writes to cost nothing
-        self.positives = np.zeros(_BINS, dtype=np.int64)
+        self.negatives = np.zeros(BINS, dtype=np.int64)  # calloc: pages nobody writes to cost nothing
+        self.positives = np.zeros(BINS, dtype=np.int64)
         self._bins = np.zeros(0, dtype=np.int64)  # kept between maps: a fresh array costs more than the counting
 
     def add(self, scores: NDArray[np.floating], mask: NDArray[np.bool_] | None, name: str = "map") -> None:
@@ -33,15 +34,7 @@ class PixelHistogram:
         Raises:
             ValueError: sizes differ, the mask is not boolean, or a score is NaN or beyond float32; says so of `name`.
         """
-        if mask is not None and mask.dtype != np.bool_:
-            raise ValueError(f"{name}: the mask must be boolean (True: anomalous), found {mask.dtype}")
-        if mask is not None and mask.shape != scores.shape:
-            raise ValueError(
-                f"{name}: the map is {scores.shape} but its mask is {mask.shape}; they must be of one size"
-            )
-        if scores.size == 0:
-            raise ValueError(f"{name}: the map is empty")
-        keys = _keys(scores, name)
+        keys = bins_of(scores, mask, name)
         first = int(keys.min())
         if self._bins.size != keys.size:
             self._bins = np.empty(keys.size, dtype=np.int64)
@@ -63,7 +56,7 @@ class PixelHistogram:
     def ranking(self) -> Ranking:
         """The pixels by score, from which all metrics follow."""
         used = np.flatnonzero(self.positives + self.negatives)[::-1]
-        return Ranking(_values(used), self.positives[used], self.negatives[used])
+        return Ranking(values_of(used), self.positives[used], self.negatives[used])
 
     def auroc(self) -> float:
         """Pixel AUROC in 0..1; NaN where there are no anomalous or no normal pixels."""
@@ -72,6 +65,10 @@ class PixelHistogram:
     def average_precision(self) -> float:
         """Pixel AP in 0..1; NaN where there are no anomalous or no normal pixels."""
         return self.ranking().average_precision()
+
+    def f1_max(self) -> tuple[float, float]:
+        """Best pixel F1 over all thresholds, and that threshold; NaN where one of the two kinds is missing."""
+        return self.ranking().f1_max()
 
 
 def merged(parts: Iterable[PixelHistogram]) -> PixelHistogram:
@@ -82,12 +79,21 @@ def merged(parts: Iterable[PixelHistogram]) -> PixelHistogram:
     return total
 
 
-def _keys(scores: NDArray[np.floating], name: str) -> NDArray[np.uint32]:
-    """The bin of each pixel, (H * W,), ascending with the score."""
+def bins_of(scores: NDArray[np.floating], mask: NDArray[Any] | None, name: str) -> NDArray[np.uint32]:
+    """The bin of each pixel of a map (H, W), as (H * W,), ascending with the score; 0 <= bin < BINS.
+
+    Raises:
+        ValueError: `mask` is of another size or not boolean, the map is empty, or a score is NaN or beyond float32.
+    """
+    if mask is not None and mask.dtype != np.bool_:
+        raise ValueError(f"{name}: the mask must be boolean (True: anomalous), found {mask.dtype}")
+    if mask is not None and mask.shape != scores.shape:
+        raise ValueError(f"{name}: the map is {scores.shape} but its mask is {mask.shape}; they must be of one size")
+    if scores.size == 0:
+        raise ValueError(f"{name}: the map is empty")
     with np.errstate(over="ignore"):
-        flat = np.ascontiguousarray(scores, dtype=np.float32).ravel() + np.float32(
-            0
-        )  # -0.0 + 0 = 0.0: one bin for zero
+        # -0.0 + 0 = 0.0: one bin for zero
+        flat = np.ascontiguousarray(scores, dtype=np.float32).ravel() + np.float32(0)
     if not np.isfinite(flat).all():
         wrong = int(np.flatnonzero(~np.isfinite(flat))[0])
         row, column = divmod(wrong, scores.shape[-1])
@@ -100,7 +106,7 @@ def _keys(scores: NDArray[np.floating], name: str) -> NDArray[np.uint32]:
     return ordered >> np.uint32(_DROPPED)
 
 
-def _values(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+def values_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """The score of smallest magnitude in each bin."""
     ordered = (keys << _DROPPED).astype(np.uint32)
     negative = (ordered & _SIGN) == 0

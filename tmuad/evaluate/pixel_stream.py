@@ -1,0 +1,140 @@
+"""All pixel-level figures of a stream of maps, in memory that does not grow with their number.
+
+`count_map` reduces a map and its ground truth to sparse counts; `PixelStream` adds them up. Streams of two shards are
+merged by adding them. The bins are those of `pixel_metrics`: exact for maps stored in float16.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmuad.evaluate.pixel_metrics import BINS, PixelHistogram, bins_of
+from tmuad.evaluate.ranking import Ranking, average_precision_of, auroc_of, f1_max_of
+from tmuad.evaluate.regions import Truth, overlap_area, pixel_shares, saturated_shares
+
+AUPRO_LIMIT = 0.3  # false-positive rate up to which PRO is integrated (MVTec AD)
+SPRO_LIMITS = {"spro_1": 0.01, "spro_5": 0.05, "spro_10": 0.1, "spro_30": 0.3, "spro_100": 1.0}  # MVTec LOCO
+Figures = dict[str, NDArray[np.float64]]  # name -> (...)
+
+
+@dataclass(frozen=True)
+class MapCounts:
+    """One map in sparse form. `bins` (N,) are those in use, ascending; the other arrays (N,) belong to them."""
+
+    bins: NDArray[np.int64]
+    negatives: NDArray[np.int64]  # defect-free pixels
+    positives: NDArray[np.int64]  # anomalous pixels
+    overlap: NDArray[np.float64]  # what the anomalous pixels add to PRO; sums to `regions`
+    regions: int  # connected components of the ground truth
+    saturated: dict[str, NDArray[np.float64]]  # type of defect -> what its pixels add to sPRO
+    defects: dict[str, int]  # type of defect -> defects of that type
+
+
+def count_map(scores: NDArray[np.floating], truth: Truth | None, name: str = "map") -> MapCounts:
+    """The counts of one map (H, W); `truth` is None for a good image.
+
+    Raises:
+        ValueError: sizes differ, a mask is not boolean, or a score is NaN or beyond float32; says so of `name`.
+    """
+    keys = bins_of(scores, None if truth is None else truth.mask, name)
+    first = int(keys.min())
+    inside = (keys - np.uint32(first)).astype(np.int64)
+    counts = np.bincount(inside)
+    used = np.flatnonzero(counts)
+    bins, total = used + first, counts[used]
+    if truth is None or not truth.mask.any():
+        return MapCounts(bins, total, np.zeros_like(total), np.zeros(len(used)), 0, {}, {})
+    anomalous = inside[truth.mask.ravel()]
+    shares, regions = pixel_shares(truth.mask)
+    positives = np.bincount(anomalous, minlength=counts.size)[used]
+    overlap = np.bincount(anomalous, weights=shares, minlength=counts.size)[used]
+    saturated: dict[str, NDArray[np.float64]] = {}
+    defects: dict[str, int] = {}
+    for defect in truth.defects:
+        if defect.mask.shape != scores.shape:
+            raise ValueError(f"{name}: the map is {scores.shape} but the mask of a defect is {defect.mask.shape}")
+        marked = inside[defect.mask.ravel()]
+        if marked.size:
+            distinct, weights = saturated_shares(marked, defect.saturation)
+            column = saturated.setdefault(defect.name, np.zeros(len(used)))
+            column[np.searchsorted(used, distinct)] += weights
+            defects[defect.name] = defects.get(defect.name, 0) + 1
+    return MapCounts(bins, total - positives, positives, overlap, regions, saturated, defects)
+
+
+class PixelStream:
+    """The maps of one group of images. 32 MiB at most, of which only bins in use are touched."""
+
+    def __init__(self) -> None:
+        self.histogram = PixelHistogram()
+        self.overlap = np.zeros(BINS)
+        self.saturated = np.zeros(BINS)
+        self.regions = 0
+        self.defects = 0
+
+    def add(self, counts: MapCounts, defect: str | None = None) -> None:
+        """Add one map; where `defect` is given, sPRO looks at defects of that type alone (false positives: at all)."""
+        self.histogram.negatives[counts.bins] += counts.negatives
+        self.histogram.positives[counts.bins] += counts.positives
+        self.overlap[counts.bins] += counts.overlap
+        self.regions += counts.regions
+        for name, weights in counts.saturated.items():
+            if defect in (None, name):
+                self.saturated[counts.bins] += weights
+                self.defects += counts.defects[name]
+
+    def merge(self, other: "PixelStream") -> None:
+        """Add what `other` has seen: the same as one stream of both, in any order."""
+        self.histogram.merge(other.histogram)
+        for mine, theirs in ((self.overlap, other.overlap), (self.saturated, other.saturated)):
+            used = np.flatnonzero(theirs)
+            mine[used] += theirs[used]
+        self.regions += other.regions
+        self.defects += other.defects
+
+    def ranking(self) -> Ranking:
+        """The pixels by score."""
+        return self.histogram.ranking()
+
+    def figures(self) -> dict[str, float]:
+        """`auroc`, `ap`, `f1_max`, `aupro`, and where defects have a saturation the keys of `SPRO_LIMITS`; in 0..1.
+
+        NaN where there are no anomalous or no normal pixels.
+        """
+        used = np.flatnonzero(self.histogram.negatives + self.histogram.positives)[::-1]
+        saturated = self.saturated[used] if self.defects else None
+        positives, negatives = self.histogram.positives[used], self.histogram.negatives[used]
+        figures = pixel_figures(positives, negatives, self.overlap[used], self.regions, saturated, self.defects)
+        return {name: float(value) for name, value in figures.items()}
+
+
+def merged_streams(parts: Iterable[PixelStream]) -> PixelStream:
+    """One stream of all that `parts` have seen; they stay as they are."""
+    total = PixelStream()
+    for part in parts:
+        total.merge(part)
+    return total
+
+
+def pixel_figures(
+    positives: NDArray[Any],
+    negatives: NDArray[Any],
+    overlap: NDArray[Any],
+    regions: NDArray[Any] | float,
+    saturated: NDArray[Any] | None,
+    defects: NDArray[Any] | float,
+) -> Figures:
+    """The figures of counts (..., G) in bins, highest score first; see `PixelStream.figures`."""
+    figures = {
+        "auroc": auroc_of(positives, negatives),
+        "ap": average_precision_of(positives, negatives),
+        "f1_max": f1_max_of(positives, negatives),
+        "aupro": overlap_area(negatives, overlap, regions, AUPRO_LIMIT),
+    }
+    if saturated is not None:
+        for name, limit in SPRO_LIMITS.items():
+            figures[name] = overlap_area(negatives, saturated, defects, limit)
+    return figures
