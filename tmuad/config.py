@@ -137,6 +137,13 @@ class DecideParams(Section):
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
 
 
+class EvaluateParams(Section):
+    """Intervals of the figures; see tmuad/evaluate/bootstrap.py."""
+
+    resamples: int = Field(500, ge=0, le=10_000)  # of the test images; 0: no intervals
+    seed: int = Field(0, ge=0)
+
+
 class Params(Section):
     units: dict[UnitName, UnitParams]
     data: DataParams = DataParams()
@@ -149,6 +156,7 @@ class Params(Section):
     text_score: TextScoreParams = TextScoreParams()
     fuse: FuseParams = FuseParams()
     decide: DecideParams = DecideParams()
+    evaluate: EvaluateParams = EvaluateParams()
 
     def unit(self, name: str) -> UnitParams:
         """The unit `name`, or an error that lists the units there are."""
