@@ -5,6 +5,8 @@ truth, each counting the same whatever its size. sPRO: Bergmann et al., "Beyond 
 section 4: a region counts as found once its saturation area is, 1/m times the sum of min(|A & P| / s, 1).
 """
 
+import itertools
+
 import numpy as np
 
 
@@ -44,7 +46,7 @@ def curve(maps, masks, regions_of, saturation_of):
 def area(points, limit):
     """Under the line through `points`, from FPR 0 to `limit`, by the share of the largest possible."""
     total = 0.0
-    for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 >= limit or x1 == x0:
             continue
         end = min(x1, limit)

@@ -61,7 +61,9 @@ def test_a_monotone_transform_changes_nothing(seed):
     maps, masks, defects = sample(seed)
     moved = [(np.exp2(np.round(4 * scores) / 4 * 2) - 3).astype(np.float32) for scores in maps]
     rounded = [np.round(4 * scores) / 4 for scores in maps]
-    assert stream(moved, masks, defects).figures() == pytest.approx(stream(rounded, masks, defects).figures(), abs=1e-12)
+    assert stream(moved, masks, defects).figures() == pytest.approx(
+        stream(rounded, masks, defects).figures(), abs=1e-12
+    )
 
 
 @settings(max_examples=15)

@@ -89,7 +89,7 @@ def test_markdown_says_everything_and_escapes(results):
     assert "| tile | no logical samples | image.auroc_logical |" in text
     assert "&lt;script>" in text and "<script>" not in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}) == 1
 

@@ -31,7 +31,9 @@ def read_truth(
             continue
         for value in np.unique(labels[labels > 0]).tolist():
             if value not in config:
-                missing.append(f"{file}: the pixel value {value} has no entry in defects_config.json, so sPRO is undefined")
+                missing.append(
+                    f"{file}: the pixel value {value} has no entry in defects_config.json, so sPRO is undefined"
+                )
                 continue
             channel = labels == value
             share = _saturation(config[value], int(channel.sum()))

@@ -91,10 +91,12 @@ class PixelResamples:
         """Add one map whose image has `weights` (1 + B,); see `PixelStream.add`."""
         coarse = np.searchsorted(self.edges, counts.bins, side="right") - 1
         names = [name for name in counts.saturated if defect in (None, name)]
-        columns = [counts.positives, counts.negatives, counts.overlap]
-        columns.append(sum((counts.saturated[name] for name in names), np.zeros(len(coarse))))
-        row = [np.bincount(coarse, column, len(self.edges)) if column.any() else np.zeros(len(self.edges)) for column in columns]
-        self._pending.append((np.array(row, dtype=np.float32), weights))
+        saturated = sum((counts.saturated[name] for name in names), np.zeros(len(coarse)))
+        row = np.zeros((4, len(self.edges)))
+        for total, column in zip(row, (counts.positives, counts.negatives, counts.overlap, saturated), strict=True):
+            if column.any():
+                total[:] = np.bincount(coarse, column, len(self.edges))
+        self._pending.append((row.astype(np.float32), weights))
         self.regions += weights * counts.regions
         self.defects += weights * sum(counts.defects[name] for name in names)
         if len(self._pending) == _BLOCK:
@@ -127,9 +129,9 @@ class PixelResamples:
         if self._pending:
             rows, weights = zip(*self._pending, strict=True)
             drawn = np.stack(weights, axis=1)  # (1 + B, M)
-            for total, block in zip(self.counts, np.stack(rows, axis=1), strict=True):  # (1 + B, K), (M, K)
+            for kind, block in enumerate(np.stack(rows, axis=1)):  # (M, K)
                 if block.any():
-                    total += drawn @ block
+                    self.counts[kind] += drawn @ block
             self._pending.clear()
 
 

@@ -74,7 +74,9 @@ def value_tree(cells: Cells) -> Tree:
 def interval_tree(cells: Cells) -> Tree:
     """[low, high] of each cell that has an interval, nested as the values are."""
     bounds = {key: cell.interval for key, cell in cells.items()}
-    kept = {key: [round(end, INTERVAL_DIGITS) for end in ends] for key, ends in bounds.items() if not math.isnan(ends[0])}
+    kept = {
+        key: [round(end, INTERVAL_DIGITS) for end in ends] for key, ends in bounds.items() if not math.isnan(ends[0])
+    }
     return _nested(kept)
 
 

@@ -64,6 +64,8 @@ def against(cells: Cells, banks: Sequence[str]) -> list[dict[str, Any]]:
                 name = ".".join(mine)
                 found = paired_difference(name, fused.value, alone.value, fused.replicates, alone.replicates)
                 if found is not None:
-                    rounded = {k: round(v, INTERVAL_DIGITS) if isinstance(v, float) else v for k, v in asdict(found).items()}
+                    rounded = {
+                        k: round(v, INTERVAL_DIGITS) if isinstance(v, float) else v for k, v in asdict(found).items()
+                    }
                     entries.append(rounded | {"within_noise": found.within_noise})
     return entries

@@ -96,7 +96,7 @@ def evaluate_unit(
         reasons.append(("pixel", f"{len(unmasked)} anomalous images have no mask and are left out: {_some(unmasked)}"))
     if groups.problems:
         reasons.append(("pixel.spro", "; ".join(dict.fromkeys(groups.problems))))
-    metrics: Tree = {"banks": {}, "decision": {}} | value_tree(cells)
+    metrics: Tree = {"banks": {}, "decision": {}, "defects": {}} | value_tree(cells)
     metrics["decision"] |= promise
     metrics |= {
         "counts": _counts(test),
@@ -152,7 +152,12 @@ def _image_cells(
 
 
 def _add_image_cells(
-    cells: Cells, reasons: Reasons, place: tuple[str, ...], table: pd.DataFrame, column: str, weights: NDArray[np.float32]
+    cells: Cells,
+    reasons: Reasons,
+    place: tuple[str, ...],
+    table: pd.DataFrame,
+    column: str,
+    weights: NDArray[np.float32],
 ) -> None:
     def chosen(kinds: Sequence[str]) -> NDArray[np.bool_]:
         return table["kind"].isin(["good", *kinds]).to_numpy()
@@ -162,9 +167,7 @@ def _add_image_cells(
     reasons += explain(found, lambda kinds: _image_ranking(table, column, kinds).problem, ".".join((*place, "image")))
 
 
-def _add_pixel_cells(
-    cells: Cells, reasons: Reasons, place: tuple[str, ...], groups: PixelGroups, name: str
-) -> None:
+def _add_pixel_cells(cells: Cells, reasons: Reasons, place: tuple[str, ...], groups: PixelGroups, name: str) -> None:
     found = by_kind(lambda kinds: groups.figures(name, kinds))
     cells |= {(*place, "pixel", figure): cell for figure, cell in found.items()}
     reasons += explain(found, lambda kinds: groups.problem(name, kinds), ".".join((*place, "pixel")))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tmuad.evaluate.ranking import Ranking, average_precision_of, auroc_of, f1_max_of
+from tmuad.evaluate.ranking import Ranking, auroc_of, average_precision_of, f1_max_of
 
 _BLOCK = 1 << 22  # cells of a table of resamples and images that are in memory at a time
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmuad.evaluate.pixel_metrics import BINS, PixelHistogram, bins_of
-from tmuad.evaluate.ranking import Ranking, average_precision_of, auroc_of, f1_max_of
+from tmuad.evaluate.ranking import Ranking, auroc_of, average_precision_of, f1_max_of
 from tmuad.evaluate.regions import Truth, overlap_area, pixel_shares, saturated_shares
 
 AUPRO_LIMIT = 0.3  # false-positive rate up to which PRO is integrated (MVTec AD)
@@ -50,7 +50,7 @@ def count_map(scores: NDArray[np.floating], truth: Truth | None, name: str = "ma
     anomalous = inside[truth.mask.ravel()]
     shares, regions = pixel_shares(truth.mask)
     positives = np.bincount(anomalous, minlength=counts.size)[used]
-    overlap = np.bincount(anomalous, weights=shares, minlength=counts.size)[used]
+    overlap = np.bincount(anomalous, shares, counts.size)[used].astype(np.float64)
     saturated: dict[str, NDArray[np.float64]] = {}
     defects: dict[str, int] = {}
     for defect in truth.defects:

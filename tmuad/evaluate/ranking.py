@@ -101,7 +101,8 @@ def _total(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _quotient(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     """`part` / `whole`, NaN where the whole is zero."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+    quotient: NDArray[np.float64] = np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+    return quotient
 
 
 def _defined(values: Values, positives: Counts, negatives: Counts) -> Values:

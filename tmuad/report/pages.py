@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
+from tmuad.report.markdown import percent
 from tmuad.report.panels import INDEX, SHEET, STRIP
 from tmuad.report.tables import (
     FIGURES,
@@ -21,7 +22,6 @@ from tmuad.report.tables import (
     absent_figures,
     bank_names,
     number,
-    percent,
     problems_of,
     results_frame,
 )

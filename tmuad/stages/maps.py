@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tmuad.config import Params
 from tmuad.data.images import image_shape, read_mask
-from tmuad.data.truth import read_truth
 from tmuad.data.layouts.mvtec_loco import saturations
+from tmuad.data.truth import read_truth
 from tmuad.evaluate.regions import Truth
 from tmuad.parquet import read_parquet
 from tmuad.score.fuse import Calibration, fuse
