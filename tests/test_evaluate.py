@@ -311,7 +311,7 @@ def test_runs_that_cannot_be_paired_say_why(tmp_path):
     with pytest.raises(ArtifactError, match="no unit was evaluated in both"):
         compare_runs(run, tmp_path)
     (run / "kit/metrics.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="no evaluation with intervals .*dvc repro evaluate@kit"):
+    with pytest.raises(ArtifactError, match=r"no evaluation with intervals .*dvc repro evaluate@kit"):
         compare_runs(run, run)
 
 

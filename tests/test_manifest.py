@@ -252,7 +252,7 @@ def test_files_that_are_known_are_not_decoded_again(tmp_path: Path, monkeypatch:
     root, cache = datasets.mvtec_ad(tmp_path / "kit"), Cache(tmp_path / "cache")
     first = build(root, cache=cache)
     decoded: list[str] = []
-    for name in ("read_picture", "read_full_mask"):
+    for name in ("read_picture", "read_labels"):
         real = getattr(verify_module, name)
 
         def spy(path: Path, *args: Any, real: Any = real, **options: Any) -> Any:

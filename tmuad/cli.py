@@ -49,6 +49,8 @@ class LayoutChoice(StrEnum):
     auto = "auto"
     mvtec_ad = "mvtec_ad"
     mvtec_loco = "mvtec_loco"
+    visa = "visa"
+    bmad = "bmad"
     folder = "folder"
 
 
@@ -66,7 +68,8 @@ def init(
     """Check a data set, register its units in params.yaml, and say what was found.
 
     Layouts: mvtec_ad (train/good, test/<defect>, ground_truth), mvtec_loco (with validation/good and several masks per
-    image), folder (good images alone). Nothing is copied or changed in the data set.
+    image), visa (Data/Images with split_csv/1cls.csv), bmad (test/Ungood with img and label), folder (good images
+    alone). MPDD and VisA's one-class form have the layout mvtec_ad. Nothing is copied or changed in the data set.
     """
     from tmuad.data.register import describe_registration, register
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from tmuad.errors import ParameterError
 
-Layout = Literal["mvtec_ad", "mvtec_loco", "folder"]
+Layout = Literal["mvtec_ad", "mvtec_loco", "visa", "bmad", "folder"]
 DemoCategory = Literal["hardware_kit", "electronics_tray"]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 

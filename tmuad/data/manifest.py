@@ -15,7 +15,9 @@ import pyarrow as pa
 from tmuad.cache import Cache
 from tmuad.config import DataParams, Layout
 from tmuad.data.layouts import Problem, read
+from tmuad.data.layouts.mvtec_loco import saturations
 from tmuad.data.layouts.splits import UNMASKED
+from tmuad.data.mask_values import odd_masks
 from tmuad.data.verify import Verified, verify
 from tmuad.errors import DataError, ImageError
 from tmuad.parquet import write_artifact
@@ -87,6 +89,7 @@ def survey(root: Path, layout: Layout, data: DataParams, cache: Cache | None = N
             "Repair or remove them, or set data.on_bad_image: skip to go on without them."
         )
     problems = list(listing.problems)
+    config = saturations(root) if layout == "mvtec_loco" else None
     prefix = str(root / "_").removesuffix("_")
     for path, message in bad.items():
         # Neither an absolute path nor an object's address, which decoders like to quote, in an artifact.
@@ -94,6 +97,7 @@ def survey(root: Path, layout: Layout, data: DataParams, cache: Cache | None = N
         problems.append(Problem(path, reason, "skipped"))
     images = [result for result in results if not isinstance(result, ImageError)]
     images, doubles = _without_duplicates(root, images)
+    problems += odd_masks(images, layout, config)
     images, empty_masks = _without_unmarked(images)
     images = _with_validation(images, data.holdout)
     if not any(image.entry.split == "train" for image in images):
@@ -157,7 +161,8 @@ def _without_unmarked(images: list[Verified]) -> tuple[list[Verified], Problems]
         masks = tuple(mask for mask in image.entry.masks if mask not in image.unmarked)
         decision = "ignored" if masks else f"ignored; its image is {UNMASKED}"
         problems += [Problem(mask, "a mask that marks nothing", decision) for mask in image.unmarked]
-        kept.append(replace(image, entry=replace(image.entry, masks=masks)))
+        values = tuple(found for found in image.values if found)
+        kept.append(replace(image, entry=replace(image.entry, masks=masks), values=values))
     return kept, problems
 
 
