@@ -72,7 +72,11 @@ def test_visa_images_and_rows_that_do_not_match(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("object,split", "thing,split", "no column object; copy"),
-        ("candle,train,normal", "candle,training,normal", r"line 2: split 'training' and label 'normal'; expected train"),
+        (
+            "candle,train,normal",
+            "candle,training,normal",
+            r"line 2: split 'training' and label 'normal'; expected train",
+        ),
         ("candle,", "wax,", "no training image: .* lists none of the object 'candle'"),
     ],
 )
@@ -171,7 +175,12 @@ def test_visa_unpacked_one_folder_too_deep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "layout", "train", "test"),
     [
-        (lambda root: datasets.visa(root) / "candle", "visa", "Data/Images/Normal/0000.JPG", "Data/Images/Anomaly/000.JPG"),
+        (
+            lambda root: datasets.visa(root) / "candle",
+            "visa",
+            "Data/Images/Normal/0000.JPG",
+            "Data/Images/Anomaly/000.JPG",
+        ),
         (datasets.bmad, "bmad", "train/good/img/00000_60.png", "test/good/img/00000_96.png"),
         (datasets.mpdd, "mvtec_ad", "train/good/000.png", "test/good/000.png"),
         (datasets.mvtec_loco, "mvtec_loco", "train/good/000.png", "test/logical_anomalies/000.png"),

@@ -33,8 +33,8 @@ def odd_masks(
         if len(found) <= SHOWN:
             problems += [_problem(mask, values, config) for mask, values in found]
         else:
-            values = sorted({value for _, strange in found for value in strange})
-            one = _problem(folder, values, config)
+            every = sorted({value for _, strange in found for value in strange})
+            one = _problem(folder, every, config)
             problems.append(Problem(folder, f"{len(found)} masks: {one.problem}", one.decision))
     return problems
 

@@ -55,8 +55,9 @@ def detect(root: Path) -> Layout:
         return "folder"
     seen = f"There is {' and '.join(present)} but no train/good." if present else "There is no image."
     raise DataError(
-        f"{root}: unknown layout. Looked for train/good (MVTec AD, MVTec LOCO, BMAD), for {visa.NORMAL} (VisA), and for a folder of images of good "
-        f"parts (png, jpg, bmp, tif) without {', '.join(_SPLITS)} in it.{deeper or ' ' + seen}"
+        f"{root}: unknown layout. Looked for train/good (MVTec AD, MVTec LOCO, BMAD), for {visa.NORMAL} (VisA), and for "
+        "a folder of images of good parts (png, jpg, bmp, tif) without "
+        f"{', '.join(_SPLITS)} in it.{deeper or ' ' + seen}"
     )
 
 
