@@ -258,6 +258,24 @@ def test_every_figure_has_an_interval_that_holds_it():
     assert without["intervals"] == {} and without["comparisons"] == [] and without["image"] == metrics["image"]
 
 
+def test_one_image_alone_has_no_interval():
+    unit = Unit({"good": [1.0, 2.0, 3.0], "logical": [2.5], "structural": [2.5, 3.5]})
+    metrics = evaluate_unit(unit.manifest, unit.scores, unit.maps, with_defects(unit)).metrics
+    for level in ("image", "pixel"):
+        assert metrics[level]["auroc_logical"] is not None
+        assert {"auroc", "auroc_structural"} <= set(metrics["intervals"][level])
+        assert not {"auroc_logical", "ap_logical", "average"} & set(metrics["intervals"][level])
+
+
+def test_rates_have_exact_intervals_and_none_in_ten_is_not_none_at_all():
+    unit = Unit({"good": list(np.arange(10.0)), "logical": [11.0, 12.0], "structural": [1.0, 12.0]})
+    metrics = unit.evaluate(Decision(9.5, 0.05, 40)).metrics
+    assert metrics["decision"]["false_alarm_rate_observed"] == 0
+    assert metrics["intervals"]["decision"]["false_alarm_rate_observed"] == [0, 0.3085]
+    assert metrics["intervals"]["decision"]["detection_rate_logical"] == [0.1581, 1]
+    assert metrics["intervals"]["decision"]["detection_rate"] == [0.1941, 0.9937]
+
+
 def test_a_missing_saturation_makes_no_wrong_number():
     unit = Unit()
     metrics = evaluate_unit(unit.manifest, unit.scores, unit.maps, with_defects(unit, "x.png: 37 has no entry")).metrics

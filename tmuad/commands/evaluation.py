@@ -53,6 +53,7 @@ def export_maps(
 
     The folder of an object is called as the unit's own. docs/metrics.md says how to run the scripts on them.
     """
+    from tmuad.config import load_params
     from tmuad.data.images import image_shape
     from tmuad.evaluate import export
     from tmuad.parquet import read_parquet

@@ -24,13 +24,21 @@ class Cell:
 
     value: float
     replicates: NDArray[np.float64]  # (1 + B,) in each resample, that of the images themselves first
+    exact: tuple[float, float] | None = None  # an interval that is known without resampling
 
     @property
     def interval(self) -> tuple[float, float]:
-        return interval(self.value, self.replicates)
+        return self.exact if self.exact is not None else interval(self.value, self.replicates)
 
 
 Cells = dict[Key, Cell]
+
+
+def trusted(cells: Mapping[str, Cell], *groups: int) -> dict[str, Cell]:
+    """`cells` of groups of so many images; without replicates where one image alone stands for its group."""
+    if min(groups) > 1:
+        return dict(cells)
+    return {name: Cell(cell.value, np.full_like(cell.replicates, np.nan)) for name, cell in cells.items()}
 
 
 def by_kind(figures_of: Callable[[Sequence[str]], Mapping[str, Cell]]) -> dict[str, Cell]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import LEVEL, Bootstrap, image_weights
@@ -26,6 +27,7 @@ from tmuad.evaluate.cells import (
     explain,
     interval_tree,
     rounded,
+    trusted,
     value_tree,
 )
 from tmuad.evaluate.compare import against
@@ -148,7 +150,8 @@ def _image_cells(
     """The figures of the `chosen` (N,) images, good ones against the others."""
     anomalous = (table["kind"] != "good").to_numpy()[chosen]
     figures = image_figures(table[column].to_numpy()[chosen], anomalous, weights[chosen])
-    return {name: Cell(float(values[0]), values) for name, values in figures.items()}
+    cells = {name: Cell(float(values[0]), values) for name, values in figures.items()}
+    return trusted(cells, int(anomalous.sum()), int((~anomalous).sum()))
 
 
 def _add_image_cells(
@@ -204,7 +207,8 @@ def _decision(
         drawn = weights[chosen].sum(axis=0, dtype=np.float64)
         hits = weights[chosen & above].sum(axis=0, dtype=np.float64)
         rates = np.divide(hits, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
-        cells["decision", key] = Cell(float(rates[0]), rates)
+        ends = _binomial_interval(int(hits[0]), int(drawn[0])) if len(rates) > 1 and chosen.any() else None
+        cells["decision", key] = Cell(float(rates[0]), rates, ends)
         if not chosen.any():
             reasons.append((f"decision.{key}", f"no {' or '.join(kinds)} test images"))
     if not math.isfinite(decision.threshold):
@@ -218,6 +222,14 @@ def _decision(
         "normals": decision.normals,
         "false_alarm_rate_promised": rounded(decision.false_alarm_rate),
     }
+
+
+def _binomial_interval(hits: int, images: int) -> tuple[float, float]:
+    """Clopper-Pearson: a share of images needs no resampling, and none in ten is not proof of none at all."""
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, hits, images - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, images - hits)) if hits < images else 1.0
+    return low, high
 
 
 def _counts(test: pd.DataFrame) -> Tree:

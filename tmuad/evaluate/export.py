@@ -44,8 +44,8 @@ def export_maps(
         raise ArtifactError(
             f"{folder}: holds {len(present)} maps, such as {present[0].name}; name another folder, or overwrite"
         )
-    for path in present:
-        path.unlink()
+    for old in present:
+        old.unlink()
     written: dict[PurePosixPath, str] = {}
     for image_id, path, kind in rows:
         target = map_path(path, kind)
@@ -69,8 +69,7 @@ def map_path(path: str, kind: str) -> PurePosixPath:
     The folder of the image in test/ where there is one (img/ of BMAD is none); VisA has good and bad.
     """
     source = PurePosixPath(path)
+    folder = "good" if kind == "good" else "bad"
     if len(source.parts) > 2 and source.parts[0] == "test":
         folder = source.parts[1]
-    else:
-        folder = "good" if kind == "good" else "bad"
     return PurePosixPath("test", folder, f"{source.stem}.tiff")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import Bootstrap, PixelResamples, coarse_edges, merged_resamples
-from tmuad.evaluate.cells import Cell
+from tmuad.evaluate.cells import Cell, trusted
 from tmuad.evaluate.pixel_metrics import PixelHistogram
 from tmuad.evaluate.pixel_stream import SPRO_LIMITS, MapCounts, PixelStream, count_map, merged_streams
 from tmuad.evaluate.ranking import Ranking
@@ -29,6 +29,7 @@ class Group:
 
     stream: PixelStream
     resamples: PixelResamples | None
+    images: list[str]  # their paths
 
 
 class PixelGroups:
@@ -60,15 +61,14 @@ class PixelGroups:
                     self.problems.append(truth.problem)
             for name, scores in maps(image_id).items():
                 counts = _guarded(count_map, scores, truth, f"{path}: the {name} map")
-                _add(self._group(self.kinds.setdefault(name, {}), kind, name), counts, weight, None)
+                _add(self._group(self.kinds.setdefault(name, {}), kind, name), counts, weight, path)
                 if truth is not None and name == self.defect_map:
                     for one in self.types[path]:
-                        _add(self._group(self.defects, one, name), counts, weight, one)
+                        _add(self._group(self.defects, one, name), counts, weight, path, one)
 
     def ranking(self, name: str, kinds: Sequence[str]) -> Ranking:
         """The pixels of the good images and of those of the given kinds, on the map `name`."""
-        chosen = self._chosen(name, kinds)
-        return merged_streams(group.stream for group in chosen).ranking()
+        return merged_streams(group.stream for group in self._chosen(name, kinds)).ranking()
 
     def problem(self, name: str, kinds: Sequence[str]) -> str | None:
         """Why the figures of the given kinds on the map `name` are undefined; None if they are defined."""
@@ -85,17 +85,19 @@ class PixelGroups:
 
     def figures(self, name: str, kinds: Sequence[str]) -> dict[str, Cell]:
         """Figures of the good images and those of the given kinds, on the map `name`."""
-        return self._cells(self._chosen(name, kinds))
+        good = self._chosen(name, ())
+        return self._cells(good, self._chosen(name, kinds)[len(good) :])
 
     def defect_figures(self, defect: str) -> dict[str, Cell]:
         """Figures of the good images and those with a defect of the given type."""
-        return self._cells([*self._chosen(self.defect_map, ()), self.defects[defect]])
+        return self._cells(self._chosen(self.defect_map, ()), [self.defects[defect]])
 
     def _chosen(self, name: str, kinds: Sequence[str]) -> list[Group]:
         groups = self.kinds[name]
         return [groups[kind] for kind in ("good", *kinds) if kind in groups]
 
-    def _cells(self, groups: Sequence[Group]) -> dict[str, Cell]:
+    def _cells(self, good: Sequence[Group], bad: Sequence[Group]) -> dict[str, Cell]:
+        groups = [*good, *bad]
         exact = merged_streams(group.stream for group in groups).figures()
         resampled = [group.resamples for group in groups if group.resamples is not None]
         drawn = merged_resamples(resampled).figures() if resampled else {}
@@ -104,7 +106,7 @@ class PixelGroups:
         cells = {name: Cell(exact.get(name, np.nan), drawn.get(name, nothing)) for name in names}
         if self.problems:  # never a figure on a part of the defects
             cells |= {name: Cell(np.nan, nothing) for name in SPRO_LIMITS}
-        return cells
+        return trusted(cells, *(sum(len(group.images) for group in part) for part in (good, bad)))
 
     def _any_spro(self) -> bool:
         return any(group.stream.defects for groups in self.kinds.values() for group in groups.values())
@@ -113,7 +115,7 @@ class PixelGroups:
         if key not in groups:
             edges = self._edges.get(name)
             resamples = None if edges is None else PixelResamples(edges, self.bootstrap.resamples)
-            groups[key] = Group(PixelStream(), resamples)
+            groups[key] = Group(PixelStream(), resamples, [])
         return groups[key]
 
     def _look(self, rows: Sequence[tuple[str, str, str, str]], maps: Maps, masks: Masks) -> None:
@@ -130,7 +132,8 @@ class PixelGroups:
         self._edges = {name: coarse_edges(pilot) for name, pilot in pilots.items()}
 
 
-def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], defect: str | None) -> None:
+def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], path: str, defect: str | None = None) -> None:
+    group.images.append(path)
     group.stream.add(counts, defect)
     if group.resamples is not None:
         group.resamples.add(counts, weight, defect)
