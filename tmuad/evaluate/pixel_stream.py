@@ -47,20 +47,21 @@ def count_map(scores: NDArray[np.floating], truth: Truth | None, name: str = "ma
     bins, total = used + first, counts[used]
     if truth is None or not truth.mask.any():
         return MapCounts(bins, total, np.zeros_like(total), np.zeros(len(used)), 0, {}, {})
-    anomalous = inside[truth.mask.ravel()]
+    place = np.empty(counts.size, dtype=np.int64)  # of a bin among those in use; nothing is written elsewhere
+    place[used] = np.arange(len(used))
+    anomalous = place[inside[truth.mask.ravel()]]
     shares, regions = pixel_shares(truth.mask)
-    positives = np.bincount(anomalous, minlength=counts.size)[used]
-    overlap = np.bincount(anomalous, shares, counts.size)[used].astype(np.float64)
+    positives = np.bincount(anomalous, minlength=len(used))
+    overlap = np.bincount(anomalous, shares, len(used)).astype(np.float64)
     saturated: dict[str, NDArray[np.float64]] = {}
     defects: dict[str, int] = {}
     for defect in truth.defects:
         if defect.mask.shape != scores.shape:
             raise ValueError(f"{name}: the map is {scores.shape} but the mask of a defect is {defect.mask.shape}")
-        marked = inside[defect.mask.ravel()]
+        marked = place[inside[defect.mask.ravel()]]
         if marked.size:
             distinct, weights = saturated_shares(marked, defect.saturation)
-            column = saturated.setdefault(defect.name, np.zeros(len(used)))
-            column[np.searchsorted(used, distinct)] += weights
+            saturated.setdefault(defect.name, np.zeros(len(used)))[distinct] += weights
             defects[defect.name] = defects.get(defect.name, 0) + 1
     return MapCounts(bins, total - positives, positives, overlap, regions, saturated, defects)
 
