@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from tmuad.cli import app
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.evaluate import Decision, evaluate_unit, metrics_json
@@ -340,3 +342,17 @@ def test_replicates_come_back_and_have_equal_bytes(tmp_path):
     assert one.read_bytes() == other.read_bytes()
     cells = read_replicates(one)
     assert cells["image", "auroc"].value == pytest.approx(0.85) and len(cells["image", "auroc"].replicates) == 501
+
+
+def test_the_compare_command_prints_or_writes_and_names_what_is_missing(tmp_path, monkeypatch):
+    before, after = written(tmp_path / "before", Unit()), written(tmp_path / "artifacts", Unit())
+    monkeypatch.chdir(tmp_path)
+    printed = CliRunner().invoke(app, ["compare", str(before), "--unit", "kit"])
+    assert (
+        printed.exit_code == 0
+        and "| kit | image.auroc | 85.0 | 85.0 | +0.0 [+0.0, +0.0] | 1.000 | equal |" in printed.output
+    )
+    assert CliRunner().invoke(app, ["compare", str(before), str(after), "--out", "reports/two.md"]).exit_code == 0
+    assert (tmp_path / "reports/two.md").read_text().strip() == printed.output.strip()
+    missing = CliRunner().invoke(app, ["compare", str(before), "--unit", "cup"])
+    assert missing.exit_code == 1 and "dvc repro evaluate@cup" in str(missing.exception)
