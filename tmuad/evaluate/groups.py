@@ -12,7 +12,15 @@ from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import Bootstrap, PixelResamples, coarse_edges, merged_resamples
 from tmuad.evaluate.cells import Cell, trusted
 from tmuad.evaluate.pixel_metrics import PixelHistogram
-from tmuad.evaluate.pixel_stream import SPRO_LIMITS, MapCounts, PixelStream, count_map, merged_streams
+from tmuad.evaluate.pixel_stream import (
+    SPRO_LIMITS,
+    MapCounts,
+    PixelStream,
+    count_map,
+    figures_of,
+    problem_of,
+    ranking_of,
+)
 from tmuad.evaluate.ranking import Ranking
 from tmuad.evaluate.regions import Truth
 
@@ -68,20 +76,11 @@ class PixelGroups:
 
     def ranking(self, name: str, kinds: Sequence[str]) -> Ranking:
         """The pixels of the good images and of those of the given kinds, on the map `name`."""
-        return merged_streams(group.stream for group in self._chosen(name, kinds)).ranking()
+        return ranking_of([group.stream for group in self._chosen(name, kinds)])
 
     def problem(self, name: str, kinds: Sequence[str]) -> str | None:
         """Why the figures of the given kinds on the map `name` are undefined; None if they are defined."""
-        chosen = [group.stream.histogram for group in self._chosen(name, kinds)]
-        lacking = [
-            what
-            for what, any_of in (
-                ("normal", any(histogram.negatives.any() for histogram in chosen)),
-                ("anomalous", any(histogram.positives.any() for histogram in chosen)),
-            )
-            if not any_of
-        ]
-        return f"no {' and no '.join(lacking)} samples" if lacking else None
+        return problem_of([group.stream for group in self._chosen(name, kinds)])
 
     def figures(self, name: str, kinds: Sequence[str]) -> dict[str, Cell]:
         """Figures of the good images and those of the given kinds, on the map `name`."""
@@ -98,7 +97,7 @@ class PixelGroups:
 
     def _cells(self, good: Sequence[Group], bad: Sequence[Group]) -> dict[str, Cell]:
         groups = [*good, *bad]
-        exact = merged_streams(group.stream for group in groups).figures()
+        exact = figures_of([group.stream for group in groups]) if groups else {}
         resampled = [group.resamples for group in groups if group.resamples is not None]
         drawn = merged_resamples(resampled).figures() if resampled else {}
         nothing = np.full(1 + self.bootstrap.resamples, np.nan)

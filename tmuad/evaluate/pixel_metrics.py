@@ -6,6 +6,7 @@ themselves. That is half a step of float16, over the whole range of float32: for
 exact, for another they are those of the map rounded this way.
 """
 
+import mmap
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,8 +30,8 @@ class PixelHistogram:
     """How many normal and anomalous pixels have which score: 16 MiB at most, of which only bins in use are touched."""
 
     def __init__(self) -> None:
-        self.negatives = np.zeros(BINS, dtype=np.int64)  # calloc: pages nobody writes to cost nothing
-        self.positives = np.zeros(BINS, dtype=np.int64)
+        self.negatives, self.positives = lazy_zeros(2, np.int64)
+        self.low, self.high = BINS, 0  # no bin outside of low..high is in use
         self._bins = np.zeros(0, dtype=np.int64)  # kept between maps: a fresh array costs more than the counting
 
     def add(self, scores: NDArray[np.floating], mask: NDArray[np.bool_] | None, name: str = "map") -> None:
@@ -45,7 +46,7 @@ class PixelHistogram:
             self._bins = np.empty(keys.size, dtype=np.int64)
         np.subtract(keys, first, out=self._bins, dtype=np.uint32)
         counts = np.bincount(self._bins)
-        used = slice(first, first + counts.size)
+        used = self.touch(first, first + counts.size)
         if mask is not None and mask.any():
             anomalous = np.bincount(self._bins[mask.ravel()], minlength=counts.size)
             self.positives[used] += anomalous
@@ -54,13 +55,20 @@ class PixelHistogram:
 
     def merge(self, other: "PixelHistogram") -> None:
         """Count what `other` has counted as well: the same as one histogram fed with both streams, in any order."""
-        for mine, theirs in ((self.positives, other.positives), (self.negatives, other.negatives)):
-            used = np.flatnonzero(theirs)
-            mine[used] += theirs[used]
+        if other.low < other.high:
+            used = self.touch(other.low, other.high)
+            self.positives[used] += other.positives[used]
+            self.negatives[used] += other.negatives[used]
+
+    def touch(self, low: int, high: int) -> slice:
+        """The bins low..high, which are about to be written to."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return slice(low, high)
 
     def ranking(self) -> Ranking:
         """The pixels by score, from which all metrics follow."""
-        used = np.flatnonzero(self.positives + self.negatives)[::-1]
+        inside = slice(self.low, max(self.low, self.high))
+        used = np.flatnonzero(self.positives[inside] + self.negatives[inside])[::-1] + self.low
         return Ranking(values_of(used), self.positives[used], self.negatives[used])
 
     def auroc(self) -> float:
@@ -82,6 +90,11 @@ def merged(parts: Iterable[PixelHistogram]) -> PixelHistogram:
     for part in parts:
         total.merge(part)
     return total
+
+
+def lazy_zeros(rows: int, dtype: Any) -> NDArray[Any]:
+    """Zeros (rows, BINS) of 8 bytes each, of which pages that nobody writes to cost nothing, whatever malloc does."""
+    return np.frombuffer(mmap.mmap(-1, rows * BINS * 8), dtype=dtype).reshape(rows, BINS)
 
 
 def bins_of(scores: NDArray[np.floating], mask: NDArray[Any] | None, name: str) -> NDArray[np.uint32]:

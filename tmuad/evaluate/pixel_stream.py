@@ -4,14 +4,14 @@
 merged by adding them. The bins are those of `pixel_metrics`: exact for maps stored in float16.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.evaluate.pixel_metrics import BINS, PixelHistogram, bins_of
+from tmuad.evaluate.pixel_metrics import PixelHistogram, bins_of, lazy_zeros, values_of
 from tmuad.evaluate.ranking import Ranking, auroc_of, average_precision_of, f1_max_of
 from tmuad.evaluate.regions import Truth, overlap_area, pixel_shares, saturated_shares
 
@@ -71,14 +71,21 @@ class PixelStream:
 
     def __init__(self) -> None:
         self.histogram = PixelHistogram()
-        self.overlap = np.zeros(BINS)
-        self.saturated = np.zeros(BINS)
+        self.overlap, self.saturated = lazy_zeros(2, np.float64)
+        self.pixels = 0
+        self.anomalous = 0  # of the pixels
         self.regions = 0
         self.defects = 0
 
     def add(self, counts: MapCounts, defect: str | None = None) -> None:
         """Add one map; where `defect` is given, sPRO looks at defects of that type alone (false positives: at all)."""
+        self.histogram.touch(int(counts.bins[0]), int(counts.bins[-1]) + 1)
         self.histogram.negatives[counts.bins] += counts.negatives
+        anomalous = int(counts.positives.sum())
+        self.pixels += int(counts.negatives.sum()) + anomalous
+        self.anomalous += anomalous
+        if not counts.regions:
+            return
         self.histogram.positives[counts.bins] += counts.positives
         self.overlap[counts.bins] += counts.overlap
         self.regions += counts.regions
@@ -90,26 +97,20 @@ class PixelStream:
     def merge(self, other: "PixelStream") -> None:
         """Add what `other` has seen: the same as one stream of both, in any order."""
         self.histogram.merge(other.histogram)
-        for mine, theirs in ((self.overlap, other.overlap), (self.saturated, other.saturated)):
-            used = np.flatnonzero(theirs)
-            mine[used] += theirs[used]
+        used = slice(other.histogram.low, other.histogram.high)
+        self.overlap[used] += other.overlap[used]
+        self.saturated[used] += other.saturated[used]
+        self.pixels += other.pixels
+        self.anomalous += other.anomalous
         self.regions += other.regions
         self.defects += other.defects
-
-    def ranking(self) -> Ranking:
-        """The pixels by score."""
-        return self.histogram.ranking()
 
     def figures(self) -> dict[str, float]:
         """`auroc`, `ap`, `f1_max`, `aupro`, and where defects have a saturation the keys of `SPRO_LIMITS`; in 0..1.
 
         NaN where there are no anomalous or no normal pixels.
         """
-        used = np.flatnonzero(self.histogram.negatives + self.histogram.positives)[::-1]
-        saturated = self.saturated[used] if self.defects else None
-        positives, negatives = self.histogram.positives[used], self.histogram.negatives[used]
-        figures = pixel_figures(positives, negatives, self.overlap[used], self.regions, saturated, self.defects)
-        return {name: float(value) for name, value in figures.items()}
+        return figures_of([self])
 
 
 def merged_streams(parts: Iterable[PixelStream]) -> PixelStream:
@@ -118,6 +119,47 @@ def merged_streams(parts: Iterable[PixelStream]) -> PixelStream:
     for part in parts:
         total.merge(part)
     return total
+
+
+def figures_of(streams: Sequence[PixelStream]) -> dict[str, float]:
+    """The figures of all that `streams` have seen together; see `PixelStream.figures`."""
+    _, positives, negatives, overlap, saturated = _summed(streams)
+    regions, defects = (sum(counts) for counts in zip(*((s.regions, s.defects) for s in streams), strict=True))
+    figures = pixel_figures(positives, negatives, overlap, regions, saturated if defects else None, defects)
+    return {name: float(value) for name, value in figures.items()}
+
+
+def problem_of(streams: Sequence[PixelStream]) -> str | None:
+    """Why the figures of `streams` together are undefined; None if they are defined."""
+    pixels, anomalous = (
+        sum(counts) for counts in zip((0, 0), *((s.pixels, s.anomalous) for s in streams), strict=True)
+    )
+    lacking = [what for what, count in (("normal", pixels - anomalous), ("anomalous", anomalous)) if not count]
+    return f"no {' and no '.join(lacking)} samples" if lacking else None
+
+
+def ranking_of(streams: Sequence[PixelStream]) -> Ranking:
+    """The pixels of all that `streams` have seen together, by score."""
+    bins, positives, negatives, _, _ = _summed(streams)
+    return Ranking(values_of(bins), positives.astype(np.int64), negatives.astype(np.int64))
+
+
+def _summed(streams: Sequence[PixelStream]) -> tuple[NDArray[Any], ...]:
+    """Bins in use from the highest score down, and in them positives, negatives, overlap, saturated: (G,) each.
+
+    Counts are sums of integers in float64: exact up to 2**53 pixels.
+    """
+    low = min(s.histogram.low for s in streams)
+    total = np.zeros((4, max(0, max(s.histogram.high for s in streams) - low)))
+    for s in streams:
+        inside = slice(s.histogram.low, max(s.histogram.low, s.histogram.high))
+        place = slice(inside.start - low, inside.stop - low)
+        for row, counts in zip(
+            total, (s.histogram.positives, s.histogram.negatives, s.overlap, s.saturated), strict=True
+        ):
+            row[place] += counts[inside]
+    used = np.flatnonzero(total[0] + total[1])[::-1]
+    return used + low, *total[:, used]
 
 
 def pixel_figures(
