@@ -194,7 +194,9 @@ def _with_shots(root: Path, images: list[Verified], data: DataParams) -> tuple[l
     chosen = few_shots(train, data.shots, data.shots_seed)
     kept = [image for image in images if image.entry.split == "test" or image.image_id in chosen]
     left = len(images) - len(kept)
-    return kept, [Problem(".", f"data.shots: {data.shots}", f"{left} of {left + data.shots} normal images are not used")]
+    return kept, [
+        Problem(".", f"data.shots: {data.shots}", f"{left} of {left + data.shots} normal images are not used")
+    ]
 
 
 def _with_validation(images: list[Verified], holdout: float) -> list[Verified]:
