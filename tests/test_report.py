@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from tmuad.errors import ArtifactError
+from tmuad.evaluate.cells import Cell
 from tmuad.report.overlay import CONTOUR, heat_overlay, outline
 from tmuad.report.pages import write_page
 from tmuad.report.panels import INDEX, SHEET, Example, choose_examples, named_kind, write_panels
@@ -101,9 +102,40 @@ def test_markdown_says_everything_and_escapes(results):
     assert "| tile | no logical samples | image.auroc_logical |" in text
     assert "&lt;script>" in text and "<script>" not in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}) == 1
+
+
+def with_bootstrap(unit, value, spread, seed):
+    """A unit whose figures have intervals and, for the means, replicates."""
+    draws = np.random.default_rng(seed).normal(value, spread, 400)
+    cell = Cell(value, np.concatenate(([value], draws)))
+    entry = {
+        "difference": -0.031,
+        "low": -0.05,
+        "high": 0.012,
+        "within_noise": True,
+        "metric": "banks.text.image.auroc",
+    }
+    known = metrics(value, value, intervals={"image": {"auroc_logical": [value - 0.05, 0.99]}}, comparisons=[entry])
+    known["defects"] = {name: {"images": 2, "image": {"auroc": value}} for name in ("dent", "scratch")}
+    return UnitResult(unit, known, cells={("image", "auroc_logical"): cell})
+
+
+def test_intervals_of_units_and_of_their_mean():
+    units = [with_bootstrap("demo.a", 0.9, 0.02, 0), with_bootstrap("demo.b", 0.8, 0.02, 1)]
+    frame = results_frame(units).set_index("unit")
+    assert frame.loc["demo.a", ["image_auroc_logical_low", "image_auroc_logical_high"]].tolist() == [0.85, 0.99]
+    low, high = frame.loc["demo", ["image_auroc_logical_low", "image_auroc_logical_high"]]
+    half = 1.96 * 0.02 / np.sqrt(2)  # the mean of two independent figures
+    assert (low, high) == pytest.approx((0.85 - half, 0.85 + half), abs=0.004)
+    assert pd.isna(frame.loc["demo", "pixel_auroc_low"])
+    text = results_markdown(units)
+    assert "| demo.a | 90.0 [85.0, 99.0] | 90.0 |" in text
+    assert "-3.1 [-5.0, +1.2], within noise |" in text
+    assert "| demo.a | dent | 2 | 90.0 | – |" in text
+    assert "image_auroc_logical_low" in results_csv(units)
 
 
 def test_tables_of_nothing(results):

@@ -260,7 +260,8 @@ def test_an_entry_of_a_bank_of_equals_has_no_finding(x: float, y: float, side: i
 def test_findings_hold_together(scenes, objects, undercount: str) -> None:  # type: ignore[no-untyped-def]
     bank = TextBank([scene(i, *known) for i, known in enumerate(scenes)], SHAPE)
     query = scene(9, *objects)
-    findings, index = find_differences(query, bank, TextScoreParams.model_validate({"undercount": undercount}))
+    params = TextScoreParams.model_validate({"undercount": undercount, "matching": "strict"})
+    findings, index = find_differences(query, bank, params)
     similar = bank.entries[index]
     for f in findings:
         assert 0 < f.strength <= 1
@@ -319,3 +320,29 @@ def test_unreliable_findings_lose_strength_or_drop_out() -> None:
     findings = [Finding("x", kind, "", "", 1.0, region, 1, "") for kind in ("size", "extra", "missing")]  # type: ignore[arg-type]
     weighed = weigh(findings, {"x/size": 0.25, "x/extra": 0.0, "y/missing": 0.0})
     assert [(f.attribute, f.strength) for f in weighed] == [("missing", 1.0), ("size", 0.25)]
+
+
+# ---- few-shot
+
+
+def test_relaxed_matching_looks_at_classes_alone() -> None:
+    relaxed = TextScoreParams(matching="relaxed")
+    one_more = scene(1, *kit().objects, thing("screw", 0.8, 0.2))
+    elsewhere = scene(
+        1, thing("screw", 0.2, 0.3), thing("screw", 0.2, 0.7), thing("washer", 0.5, 0.5, 5), thing("plate", 0.2, 0.5, 3)
+    )
+    assert differences(one_more) and differences(elsewhere)
+    assert differences(one_more, params=relaxed) == differences(elsewhere, params=relaxed) == []
+    absent = only(scene(1, thing("screw", 0.5, 0.5), thing("plate", 0.8, 0.8, 8)), relaxed)
+    assert (absent.object_class, absent.attribute, absent.strength) == ("washer", "missing", 1.0)
+    unknown = only(scene(1, *kit().objects, thing("spider", 0.5, 0.2)), relaxed)
+    assert (unknown.object_class, unknown.attribute) == ("spider", "extra")
+
+
+def test_auto_matching_is_strict_from_a_number_of_normal_images_on() -> None:
+    query = scene(1, *kit().objects, thing("screw", 0.8, 0.2))
+    params = TextScoreParams()
+    few, enough = (TextBank(BANK.entries[:n], SHAPE) for n in (params.strict_from - 1, params.strict_from))
+    assert differences(query, few) == [] and differences(query, enough) != []
+    assert differences(query, few, TextScoreParams(matching="strict")) != []
+    assert differences(query, few, TextScoreParams(strict_from=1)) != []

@@ -15,6 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
+from tmuad.commands import data, evaluation  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -39,6 +40,9 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
+data.register(app)
+evaluation.register(app)
+
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
 
@@ -46,6 +50,8 @@ class LayoutChoice(StrEnum):
     auto = "auto"
     mvtec_ad = "mvtec_ad"
     mvtec_loco = "mvtec_loco"
+    visa = "visa"
+    bmad = "bmad"
     folder = "folder"
 
 
@@ -63,7 +69,8 @@ def init(
     """Check a data set, register its units in params.yaml, and say what was found.
 
     Layouts: mvtec_ad (train/good, test/DEFECT, ground_truth), mvtec_loco (with validation/good and several masks per
-    image), folder (good images alone). Nothing is copied or changed in the data set.
+    image), visa (Data/Images with split_csv/1cls.csv), bmad (test/Ungood with img and label), folder (good images
+    alone). MPDD and VisA's one-class form have the layout mvtec_ad. Nothing is copied or changed in the data set.
     """
     from tmuad.data.register import describe_registration, register
 

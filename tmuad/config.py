@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from tmuad.errors import ParameterError
 
-Layout = Literal["mvtec_ad", "mvtec_loco", "folder"]
+Layout = Literal["mvtec_ad", "mvtec_loco", "visa", "bmad", "folder"]
 DemoCategory = Literal["hardware_kit", "electronics_tray"]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -36,6 +36,8 @@ class DataParams(Section):
     holdout: float = Field(
         0.2, gt=0, lt=1
     )  # share of the normal images kept for calibration where no validation split exists
+    shots: int | None = Field(None, ge=1)  # few-shot: use this many of the normal images, calibration included
+    shots_seed: int = Field(0, ge=0)  # which ones
     workers: int = Field(0, ge=0)  # processes that map over images; 0: one per core
     cache: str = ".tmuad-cache"  # per-image results; may be deleted at any time
 
@@ -117,6 +119,12 @@ class TextScoreParams(Section):
         "counts"  # T_sim: the most similar text (paper), or that among the nearest in counts
     )
     undercount: Literal["paper", "released"] = "released"  # where a missing object is marked: design, section 6
+    matching: Literal["auto", "strict", "relaxed"] = "auto"  # relaxed: object classes alone, no count, position or size
+    strict_from: int = Field(5, ge=1)  # `auto` is strict from this many normal images in the text bank on
+
+    def strict(self, normals: int) -> bool:
+        """Whether counts, positions and sizes are compared, given the number of normal images in the text bank."""
+        return self.matching == "strict" or (self.matching == "auto" and normals >= self.strict_from)
 
 
 class BankWeights(Section):
@@ -137,6 +145,13 @@ class DecideParams(Section):
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
 
 
+class EvaluateParams(Section):
+    """Intervals of the figures; see tmuad/evaluate/bootstrap.py."""
+
+    resamples: int = Field(500, ge=0, le=10_000)  # of the test images; 0: no intervals
+    seed: int = Field(0, ge=0)
+
+
 class Params(Section):
     units: dict[UnitName, UnitParams]
     data: DataParams = DataParams()
@@ -149,6 +164,7 @@ class Params(Section):
     text_score: TextScoreParams = TextScoreParams()
     fuse: FuseParams = FuseParams()
     decide: DecideParams = DecideParams()
+    evaluate: EvaluateParams = EvaluateParams()
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from tmuad.errors import ArtifactError
 from tmuad.parquet import write_artifact
+from tmuad.report.markdown import percent, with_interval
 from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.tables import (
     FIGURES,
@@ -21,7 +22,6 @@ from tmuad.report.tables import (
     absent_figures,
     bank_names,
     number,
-    percent,
     problems_of,
     results_frame,
 )
@@ -102,13 +102,17 @@ def _summary(results: Sequence[UnitResult]) -> str:
         name = (
             f"mean of {escape(row['unit'])}" if mean else f'<a href="#{_anchor(row["unit"])}">{escape(row["unit"])}</a>'
         )
-        cells = "".join(f"<td{edge[column]}>{percent(row[column])}</td>" for column in FIGURES)
+        cells = "".join(
+            f"<td{edge[column]}>{_with_ends(row[column], (row[f'{column}_low'], row[f'{column}_high']))}</td>"
+            for column in FIGURES
+        )
         lines.append(f"<tr{' class=mean' if mean else ''}><td>{name}</td>{cells}</tr>\n")
     return (
         f"<h2>Results</h2>\n<div class=scroll><table><thead><tr><th rowspan=2>unit</th>{spans}</tr>\n"
         f"<tr>{heads}</tr></thead>\n<tbody>{''.join(lines)}</tbody></table></div>\n"
         "<p class=note>In per cent. <b>All</b>: normal images against every anomalous one; its mean is that of the "
-        "paper's Table I. <b>Average</b>: (logical + structural) / 2, as in its Tables IV and V.</p>\n"
+        "paper's Table I. <b>Average</b>: (logical + structural) / 2, as in its Tables IV and V. In brackets: the 95 % "
+        "interval by a bootstrap over the test images.</p>\n"
     )
 
 
@@ -160,10 +164,17 @@ def _banks(result: UnitResult) -> str:
     lines = []
     for bank in (*bank_names([result]), ""):
         prefix = ("banks", bank) if bank else ()
-        cells = "".join(f"<td>{percent(result.figure(*prefix, *FIGURES[column][1]))}</td>" for column in shown)
+        places = [(*prefix, *FIGURES[column][1]) for column in shown]
+        cells = "".join(f"<td>{_with_ends(result.figure(*p), result.interval(*p))}</td>" for p in places)
         lines.append(f"<tr{'' if bank else ' class=mean'}><td>{bank or 'together'}</td>{cells}</tr>")
     head = f"<thead><tr><th>bank</th>{heads}</tr></thead>"
     return f"<div class=scroll><table>{head}<tbody>{''.join(lines)}</tbody></table></div>\n"
+
+
+def _with_ends(value: float | None, ends: tuple[float, float] | None) -> str:
+    """A figure and, below it, its 95 % interval."""
+    figure, _, bounds = with_interval(value, ends).partition(" ")
+    return figure + (f"<br><small>{bounds}</small>" if bounds else "")
 
 
 def _figure(folder: str, panel: dict[str, Any]) -> str:

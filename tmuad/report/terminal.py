@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tmuad.report.tables import UnitResult, absent_figures, percent, problems_of, results_frame
+from tmuad.report.markdown import percent
+from tmuad.report.tables import UnitResult, absent_figures, problems_of, results_frame
 
 _SHOWN = (  # headings fit a terminal of 80 columns
     ("image\nlogical", "image_auroc_logical"),

@@ -63,6 +63,12 @@ def saturation_config(root: Path) -> list[Saturation] | None:
     return entries
 
 
+def saturations(root: Path) -> dict[int, Saturation] | None:
+    """Pixel value of a mask -> when its defect counts as found; see `saturation_config`."""
+    entries = saturation_config(root)
+    return None if entries is None else {entry.pixel_value: entry for entry in entries}
+
+
 def _explain(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return f"not readable as JSON ({error})"
