@@ -138,7 +138,7 @@ class FuseParams(Section):
 
     method: Literal["calibrated", "paper"] = "calibrated"
     paper: BankWeights = BankWeights(text=0.05, objects=0.30, patches=0.65)  # lambda_1 to lambda_3 of Eq. 5
-    calibrated: BankWeights = BankWeights(objects=0.5)  # weights of the standardised maps
+    calibrated: BankWeights = BankWeights(text=2.0)  # weights of the standardised maps
 
 
 class DecideParams(Section):

@@ -31,6 +31,7 @@ WIDE = 3.0  # sigma of the windows of the layer `surface`, in patches of `detail
 SURROUND = 4.0  # sigma of the neighbourhood that a patch is compared with, in patches
 OCTAVES = 4
 ENERGY_FLOOR = 0.1  # Lab units: below this an energy is noise, and its logarithm would magnify it
+COPIES = 2  # of each normal image get simulated defects
 CHANGED = 0.05  # a patch counts as defective if a simulated defect changed this share of its pixels
 MASK_SIDE = 112  # px: resolution at which segments are averaged over
 MEANS, PEAKS = 9, 12  # channels of one octave
@@ -158,13 +159,17 @@ class FilterEncoder:
     def encode_defects(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
         """`with_surround` (m, 2 D) of the patches that simulated defects on a normal image touch, and where they lie.
 
-        About 200 rows; their places (m,) are indices of the flat grid of the layer `detail`.
+        About 200 rows a copy; their places (m,) are indices of the flat grid of the layer `detail`.
         """
-        defaced, changed = deface(image)
-        bank = FilterBank(defaced)
-        share = smooth(changed.astype(np.float32), 0.3 * STRIDE, bank.grid)
-        touched = share > CHANGED
-        return with_surround(bank.detail)[touched].astype(np.float16), np.flatnonzero(touched).astype(np.int32)
+        rows, cells = [], []
+        for copy in range(COPIES):
+            defaced, changed = deface(image, copy)
+            bank = FilterBank(defaced)
+            share = smooth(changed.astype(np.float32), 0.3 * STRIDE, bank.grid)
+            touched = share > CHANGED
+            rows.append(with_surround(bank.detail)[touched].astype(np.float16))
+            cells.append(np.flatnonzero(touched).astype(np.int32))
+        return np.concatenate(rows), np.concatenate(cells)
 
     def encode_objects(
         self, image: NDArray[np.uint8], segments: Sequence[Runs], bank: FilterBank | None = None

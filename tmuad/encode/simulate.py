@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 Window = NDArray[np.float32]  # (h, h) opacity 0..1, or (h, h, 3) colours 0..255
 
 DEFECTS = 24  # per image: many, because only the patches they touch are learnt from
-KINDS = ("scratch", "crack", "spot", "spot", "graft", "graft", "smear", "shade")
+KINDS = ("scratch", "scratch", "crack", "spot", "spot", "dent", "dent", "graft", "graft", "smear", "shade")
 VISIBLE = 0.12  # relative change of a pixel from which it counts as changed
 OFFSET = 25.0  # grey levels added before the ratio is taken: in the dark a change must be larger to be seen
 EVEN = 0.4  # share of the defects that fall anywhere, rather than where the image differs from its main colour
 REFERENCE = 448  # px: side of the image that the sizes below refer to
 
 
-def deface(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def deface(image: NDArray[np.uint8], copy: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """A copy of `image` (S, S, 3) with simulated defects, and the pixels (S, S) they changed visibly.
 
-    The same image always gets the same defects: its own bytes are the seed.
+    The same image always gets the same defects: its own bytes are the seed, with the number of the copy.
     """
-    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
+    rng = np.random.default_rng([zlib.crc32(image.tobytes()), copy])
     size = image.shape[0]
     canvas = image.astype(np.float32)
     weights = _salience(canvas)
@@ -76,6 +76,8 @@ def _altered(rng: np.random.Generator, kind: str, before: Window) -> Window:
     if kind == "shade":
         factor = np.exp(rng.choice([-1, 1]) * rng.uniform(0.15, 0.5))
         return before * np.float32(factor)
+    if kind == "dent":
+        return before * _relief(rng, len(before))
     if kind == "smear":
         if rng.random() < 0.5:
             return np.asarray(ndi.gaussian_filter(before, (2.5, 2.5, 0)))
@@ -98,6 +100,16 @@ def _graft(rng: np.random.Generator, image: NDArray[np.uint8], y: int, x: int, s
     top, left = (int(np.clip(v + rng.integers(-reach, reach + 1), 0, image.shape[0] - side)) for v in (y, x))
     source = image[top : top + side, left : left + side]
     return np.rot90(source, int(rng.integers(4))).astype(np.float32)
+
+
+def _relief(rng: np.random.Generator, side: int) -> Window:
+    """(side, side, 1) light on a hollow or a bump: brighter on one flank, darker on the other and in the middle."""
+    y, x = (np.mgrid[0:side, 0:side] - (side - 1) / 2) / (side / 4)
+    turn = rng.uniform(0, 2 * np.pi)
+    flank = (x * np.cos(turn) + y * np.sin(turn)) * np.exp(-(x**2 + y**2) / 2)
+    middle = np.exp(-(x**2 + y**2))
+    factor = 1 + rng.uniform(0.3, 0.9) * flank - rng.uniform(0, 0.5) * middle
+    return np.maximum(factor, 0.1).astype(np.float32)[..., None]
 
 
 def _line(rng: np.random.Generator, side: int, long: bool) -> Window:

@@ -136,7 +136,7 @@ def _break(scene: Scene, rng: np.random.Generator) -> Fault | None:
     sturdy = [k for k, part in enumerate(scene.parts) if not any(name in part.kind for name in _WHOLE)]
     index = _choose(rng, sturdy)
     u, v = rim_point(scene.parts[index].kind, rng)
-    chip = Chip(u, v, float(rng.uniform(0.017, 0.030)), float(rng.uniform(0, 2 * math.pi)))
+    chip = Chip(u, v, float(rng.uniform(0.022, 0.034)), float(rng.uniform(0, 2 * math.pi)))
     return Fault(_with(scene, {index: replace(scene.parts[index], chip=chip)}), ())
 
 
@@ -161,9 +161,9 @@ LOGICAL: dict[str, Draw] = {
     "wrong_combination": _wrong_combination,
 }
 STRUCTURAL: dict[str, Draw] = {
-    "scratch": _marked("scratch", 0.035, 0.075, ("resistor", "nut")),
-    "dent": _marked("dent", 0.020, 0.032, _TOUGH),
-    "stain": _marked("stain", 0.022, 0.036, ("resistor",)),
+    "scratch": _marked("scratch", 0.045, 0.085, ("resistor", "nut")),
+    "dent": _marked("dent", 0.024, 0.036, _TOUGH),
+    "stain": _marked("stain", 0.026, 0.040, ("resistor",)),
     "break": _break,
     "contamination": _contamination,
 }
