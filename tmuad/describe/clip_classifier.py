@@ -48,7 +48,9 @@ class TunedClipClassifier:
     def classify(self, crops: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.float32]]:
         """Class names (N) and their probabilities (N) of `crops` (N, size, size, 3)."""
         if crops.dtype != np.uint8 or crops.shape[1:] != (self.crop_size, self.crop_size, 3):
-            raise ValueError(f"crops are {crops.dtype} {crops.shape}, expected uint8 (N, {self.crop_size}, {self.crop_size}, 3)")
+            raise ValueError(
+                f"crops are {crops.dtype} {crops.shape}, expected uint8 (N, {self.crop_size}, {self.crop_size}, 3)"
+            )
         if not self.classes or len(crops) == 0:
             return [""] * len(crops), np.zeros(len(crops), dtype=np.float32)
         found = in_batches(self._classify, list(crops), CROPS * self._compute.batch, "CLIP classifier")
@@ -107,7 +109,9 @@ def save_reference(classes: Sequence[str], shared: Path, path: Path) -> None:
     spec, _ = _read(shared)
     unknown = sorted(set(classes) - set(spec["classes"]))
     if unknown:
-        raise ArtifactError(f"{shared}: does not know {', '.join(unknown)}; train it again with `dvc repro models/dvc.yaml`")
+        raise ArtifactError(
+            f"{shared}: does not know {', '.join(unknown)}; train it again with `dvc repro models/dvc.yaml`"
+        )
     base = {"path": shared.as_posix(), "digest": weights.file_digest(shared)}
     _write({"version": VERSION, "spec": {**spec, "classes": list(classes)}, "base": base}, {}, path)
 

@@ -95,7 +95,12 @@ def sample(labels: Sequence[str], keys: Sequence[str], classes: Sequence[str], l
 
 
 def finetune_clip(
-    crops: NDArray[np.uint8], sampled: Sample, key: str, params: ClipFinetuneParams, compute: ComputeParams, folder: Path
+    crops: NDArray[np.uint8],
+    sampled: Sample,
+    key: str,
+    params: ClipFinetuneParams,
+    compute: ComputeParams,
+    folder: Path,
 ) -> TunedClip:
     """Train on the sampled `crops` (n, size, size, 3); `key` stands for them in the name of the checkpoint in `folder`.
 
@@ -222,7 +227,9 @@ class _Trainer:
             prompts = self.model.encode_text(self.tokens, normalize=True)
             for start in range(0, len(self.crops), self.params.batch_size):
                 crops = self.crops[start : start + self.params.batch_size]
-                features = self.model.encode_image(as_input(crops, self.params.crop_size).to(self.device), normalize=True)
+                features = self.model.encode_image(
+                    as_input(crops, self.params.crop_size).to(self.device), normalize=True
+                )
                 logits.append((self.model.logit_scale.exp() * features @ prompts.T).float().cpu())
         every = torch.cat(logits)
         losses = functional.cross_entropy(every, self.targets, reduction="none")
@@ -246,7 +253,9 @@ class _Trainer:
         state |= {f"kept.{name}": value for name, value in self.kept.items()}
         for name, parameter in self.model.named_parameters():
             moments = self.optimizer.state.get(parameter, {})
-            state |= {f"{key}.{name}": moments[key].detach().cpu() for key in ("step", "exp_avg", "exp_avg_sq") if moments}
+            state |= {
+                f"{key}.{name}": moments[key].detach().cpu() for key in ("step", "exp_avg", "exp_avg_sq") if moments
+            }
         state["generator"] = self.generator.get_state()
         header = {"progress": asdict(self.progress), "scaler": self.scaler.state_dict()}
         checkpoint.parent.mkdir(parents=True, exist_ok=True)

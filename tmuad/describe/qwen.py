@@ -52,7 +52,9 @@ class Qwen:
         ]
         texts = [self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
         images = [Image.fromarray(q.image) for q in questions]
-        inputs = self.processor(text=texts, images=images, padding=True, return_tensors="pt").to(device_of(self.compute))
+        inputs = self.processor(text=texts, images=images, padding=True, return_tensors="pt").to(
+            device_of(self.compute)
+        )
         with inference(self.compute):
             tokens: torch.Tensor = self.model.generate(
                 **inputs, do_sample=False, num_beams=1, max_new_tokens=self.params.max_tokens, temperature=None, top_p=None,
@@ -105,7 +107,9 @@ def build_qwen(params: VlmParams, compute: ComputeParams | None = None, empty: b
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{folder}: not the weights of {params.model} ({reason}); run `tmuad weights verify`") from None
+        raise WeightsError(
+            f"{folder}: not the weights of {params.model} ({reason}); run `tmuad weights verify`"
+        ) from None
 
 
 def config_of(model: str) -> Any:
@@ -130,12 +134,22 @@ def config_of(model: str) -> Any:
         }  # fmt: skip
         vision = {"depth": 32, "embed_dim": 1280, "hidden_size": 3584, "num_heads": 16, "patch_size": 14}
         if model == "qwen2.5-vl-7b":
-            vision = {"depth": 32, "hidden_size": 1280, "out_hidden_size": 3584, "num_heads": 16, "intermediate_size": 3420}
+            vision = {
+                "depth": 32,
+                "hidden_size": 1280,
+                "out_hidden_size": 3584,
+                "num_heads": 16,
+                "intermediate_size": 3420,
+            }
     ids = {
         "vision_start_token_id": tokens["<|vision_start|>"], "vision_end_token_id": tokens["<|vision_end|>"],
         "image_token_id": tokens["<|image_pad|>"], "video_token_id": tokens["<|video_pad|>"],
     }  # fmt: skip
-    ends = {"bos_token_id": tokens["<|endoftext|>"], "eos_token_id": tokens["<|im_end|>"], "pad_token_id": tokens["<|endoftext|>"]}
+    ends = {
+        "bos_token_id": tokens["<|endoftext|>"],
+        "eos_token_id": tokens["<|im_end|>"],
+        "pad_token_id": tokens["<|endoftext|>"],
+    }
     cls = Qwen2_5_VLConfig if model == "qwen2.5-vl-7b" else Qwen2VLConfig
     config = cls(text_config=text | ends, vision_config=vision, tie_word_embeddings=False, **ids, **ends)
     config._attn_implementation = "sdpa"
@@ -153,7 +167,11 @@ def plain_processor() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
     fast = Qwen2TokenizerFast(
-        tokenizer_object=tokenizer, unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
+        tokenizer_object=tokenizer,
+        unk_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
     )
     image = Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=112 * 112)
     return Qwen2VLProcessor(image, fast, Qwen2VLVideoProcessor(), chat_template=TEMPLATE)

@@ -84,7 +84,9 @@ class ClipEncoder:
         """Features (n, D) of the `segments` of each image; the crops of all images share their batches."""
         black = (0, 0, 0)
         cut = [
-            crops_of(image, (masks.decode(r, (image.shape[0], image.shape[1])) for r in many), self.params.crop_size, black)
+            crops_of(
+                image, (masks.decode(r, (image.shape[0], image.shape[1])) for r in many), self.params.crop_size, black
+            )
             for image, many in zip(images, segments, strict=True)
         ]
         features = self.encode_crops(np.concatenate(cut) if cut else np.zeros((0, 1, 1, 3), np.uint8))
@@ -126,7 +128,9 @@ def clip_config(model: str) -> dict[str, Any]:
 
     config = open_clip.get_model_config(model)
     if config is None or "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
-        raise ParameterError(f"CLIP model {model!r}: not an open_clip configuration of two plain towers, as ViT-L-14-quickgelu")
+        raise ParameterError(
+            f"CLIP model {model!r}: not an open_clip configuration of two plain towers, as ViT-L-14-quickgelu"
+        )
     return dict(config)
 
 
@@ -179,12 +183,14 @@ def check_layers(section: str, layers: Sequence[int], depth: int) -> None:
     """Raises ParameterError for a layer that the model has not, or one given twice."""
     wrong = [layer for layer in layers if not 1 <= layer <= depth]
     if wrong or len(set(layers)) < len(layers):
-        raise ParameterError(f"{section}.layers: {list(layers)}; this model has the blocks 1 to {depth}, each at most once")
+        raise ParameterError(
+            f"{section}.layers: {list(layers)}; this model has the blocks 1 to {depth}, each at most once"
+        )
 
 
 def check_size(name: str, size: int, patch: int) -> None:
     """Raises ParameterError for a size that is no multiple of the patch's."""
     if size % patch:
-        raise ParameterError(f"{name}: {size} is no multiple of the model's patches of {patch} px; take {size // patch * patch}")
-
-
+        raise ParameterError(
+            f"{name}: {size} is no multiple of the model's patches of {patch} px; take {size // patch * patch}"
+        )

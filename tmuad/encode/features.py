@@ -7,24 +7,20 @@ from numpy.typing import NDArray
 
 from tmuad.banks.objects import REGION, Labelled
 from tmuad.cache import Record, fingerprint
-from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.encode import ObjectFeatures, PatchFeatures
 from tmuad.encode.filters import FilterBank, FilterEncoder
-from tmuad.segment.scene import SceneTask, unpack_scene
+from tmuad.engine import Task
+from tmuad.segment.scene import unpack_scene
 
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """See `tmuad.engine.Task`; builds on the segments of `SceneTask`."""
+    """See `tmuad.engine.Task`; builds on the segments of the scene task."""
 
-    after: SceneTask
+    after: Task
     encoder: FilterEncoder
     name: str = "features"
-
-    @classmethod
-    def of(cls, params: Params) -> "FeatureTask":
-        return cls(SceneTask(params.segment, params.finetune.crop_size), FilterEncoder())
 
     @property
     def fingerprint(self) -> str:

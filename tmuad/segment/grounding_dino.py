@@ -41,8 +41,7 @@ _SWIN_T: dict[str, Any] = {
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "swin_t": _SWIN_T,
-    "tiny": _SWIN_T
-    | {"enc_layers": 1, "dec_layers": 2, "dim_feedforward": 64, "nheads": 4, "num_queries": 40},
+    "tiny": _SWIN_T | {"enc_layers": 1, "dec_layers": 2, "dim_feedforward": 64, "nheads": 4, "num_queries": 40},
 }
 _TINY_SWIN = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4}
 
@@ -79,7 +78,9 @@ class GroundingDino:
             with inference(self.compute):
                 out = self.model(as_input(batch).to(device_of(self.compute)), captions=[text] * len(batch))
             logits, boxes = out["pred_logits"].float().sigmoid().cpu(), out["pred_boxes"].float().cpu()
-            return [self._read(logits[i], boxes[i], text, spans, box_threshold, text_threshold) for i in range(len(batch))]
+            return [
+                self._read(logits[i], boxes[i], text, spans, box_threshold, text_threshold) for i in range(len(batch))
+            ]
 
         return in_batches(run, list(images), self.compute.batch, "Grounding DINO")
 
@@ -96,7 +97,9 @@ class GroundingDino:
             spans.append(list(range(start, start + len(ids))))
             start += len(ids) + 1  # the full stop
         if start > MAX_TOKENS - 1:
-            raise ParameterError(f"{len(names)} object names make {start} tokens, the detector takes {MAX_TOKENS}; use fewer")
+            raise ParameterError(
+                f"{len(names)} object names make {start} tokens, the detector takes {MAX_TOKENS}; use fewer"
+            )
         return spans
 
     def _read(

@@ -95,7 +95,9 @@ class SegmentAnything:
 
         def prompt(batch: Sequence["torch.Tensor"]) -> list[tuple[Any, Any]]:
             with inference(self.compute.model_copy(update={"precision": "fp32"})):
-                found, quality, _ = predictor.predict_torch(None, None, torch.stack(list(batch)), multimask_output=False)
+                found, quality, _ = predictor.predict_torch(
+                    None, None, torch.stack(list(batch)), multimask_output=False
+                )
             return list(zip(found[:, 0].cpu().numpy(), quality[:, 0].cpu().numpy(), strict=True))
 
         answers = in_batches(prompt, list(asked), 64, "SAM boxes")
@@ -224,7 +226,9 @@ def _attention(attn: Any, x: "torch.Tensor") -> "torch.Tensor":
         by_column = (grid.transpose(2, 3) @ columns.transpose(-1, -2)).transpose(2, 3)[..., None, :]
         bias = (by_row + by_column).reshape(b, attn.num_heads, h * w, h * w)
     out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attn.scale)
-    projected: torch.Tensor = attn.proj(out.reshape(b, attn.num_heads, h, w, -1).permute(0, 2, 3, 1, 4).reshape(b, h, w, c))
+    projected: torch.Tensor = attn.proj(
+        out.reshape(b, attn.num_heads, h, w, -1).permute(0, 2, 3, 1, 4).reshape(b, h, w, c)
+    )
     return projected
 
 

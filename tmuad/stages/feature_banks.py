@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patches import PatchBank
+from tmuad.banks.objects import Labelled
+from tmuad.banks.slots import fit_object_bank, fit_patch_bank
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, FeatureTask, object_features, patch_features, region_features
+from tmuad.encode.features import DefectTask, object_features, patch_features, region_features
+from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
@@ -14,13 +15,15 @@ from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
-    paths, task = UnitPaths(unit), FeatureTask.of(params)
+    paths, task = UnitPaths(unit), feature_task(params, unit)
     simulate = DefectTask(task.encoder)
     for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
         pass  # all images first: worker processes must not be forked once faiss has started its threads
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
-    defects = [record["defects"] for record in map_images(simulate, train, params.data)]
-    patches = PatchBank.fit(
+    defects = []
+    if params.patch_bank.distance == "whitened" and "filters" in params.patch_bank.encoders:
+        defects = [record["defects"] for record in map_images(simulate, train, params.data)]
+    patches = fit_patch_bank(
         (patch_features(r) for r in map_images(task, train, params.data)), params.patch_bank, defects
     )
     patches.calibrate(patch_features(r) for r in map_images(task, held_out, params.data)).save(paths.patch_bank)
@@ -30,7 +33,5 @@ def run(params: Params, unit: str) -> None:
         for ref, record in zip(images, map_images(task, images, params.data), strict=True):
             yield object_features(record, descriptions[ref.image_id]) if by_class else region_features(record)
 
-    objects = ObjectBank.fit(objects_of(train, by_class=True), params.object_bank)
-    if not objects.groups:  # no object classes in this unit
-        objects = ObjectBank.fit(objects_of(train, by_class=False), params.object_bank)
+    objects = fit_object_bank(objects_of, train, params.object_bank)
     objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)
