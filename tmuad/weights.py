@@ -4,6 +4,7 @@ Nothing here reaches the network but `pull`. A name `random:SEED` stands for wei
 benchmarks use in the real classes of every library.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -148,10 +149,8 @@ def file_digest(path: Path) -> str:
     for chunk in _chunks(path):
         total.update(chunk)
     known[path.name] = {"mark": mark, "sha256": total.hexdigest()}
-    try:
+    with contextlib.suppress(OSError):  # a read-only folder: it is computed again next time
         write_atomic(memory, json.dumps(known, indent=1, sort_keys=True).encode())
-    except OSError:
-        pass  # a read-only folder: it is computed again next time
     return total.hexdigest()
 
 

@@ -9,6 +9,8 @@ NAMES = Path("data/names")  # <unit>.yaml: what a person calls the object classe
 CATALOG = Path("data/catalog")  # <data set>.yaml: object names per category, for a segmenter that finds them by name
 CORRECTIONS = Path("data/corrections")  # <unit>.yaml: positions that a person has put right
 MODELS = Path("models/classifiers")  # object classifiers that several units share
+CURVES = Path("models/curves")  # how their training went
+SETTINGS = ARTIFACTS / "params.yaml"  # what is in force; see tmuad/stages/settings.py
 DEMO = Path("data/demo")
 
 

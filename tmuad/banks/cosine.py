@@ -63,14 +63,14 @@ class CosinePatchBank:
 
     def distances(self, features: PatchFeatures) -> Matrix:
         """(h, w) of the finest layer: Eq. 4's 1 - cosine to the nearest centroid, the mean over the layers."""
-        maps = {}
+        maps: dict[str, Matrix] = {}
         for name, centroids in self.layers.items():
             layer = features[name]
             distance, _ = nearest(_unit(layer.reshape(-1, layer.shape[-1]).astype(np.float32)), centroids)
             maps[name] = distance.reshape(layer.shape[:2])
-        shape = max((m.shape for m in maps.values()), key=lambda s: s[0])
-        mean: Matrix = np.mean([interpolate(m, (shape[0], shape[1])) for m in maps.values()], axis=0, dtype=np.float32)
-        return mean
+        finest = max(maps.values(), key=len)
+        same = [interpolate(m, (finest.shape[0], finest.shape[1])) for m in maps.values()]
+        return np.asarray(np.mean(np.stack(same), axis=0), dtype=np.float32)
 
     def save(self, path: Path) -> None:
         write_atomic(path, pack({f"{MARK}{name}": np.ascontiguousarray(c) for name, c in self.layers.items()}))

@@ -8,7 +8,7 @@ A unit `mvtec_loco.screw_bag` is the category screw_bag of the data set mvtec_lo
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def write_names(units: Sequence[str], names: Sequence[str], folder: Path) -> lis
         if known:
             raise ParameterError(f"{path}: {category} has the objects {', '.join(known)} already; change them there")
         text = path.read_text(encoding="utf-8") if path.exists() else _HEAD.format(data_set=data_set)
-        edited = re.sub(r"(?m)^categories:[ \t]*(#.*)?$", lambda m: f"{m[0]}\n  {line}", text, count=1)
+        edited = re.sub(r"(?m)^categories:[ \t]*(#.*)?$", _followed_by(line), text, count=1)
         try:
             sound = _entry(edited, category) == list(names) and _others(edited, category) == _others(text, category)
         except yaml.YAMLError:
@@ -100,6 +100,10 @@ def write_names(units: Sequence[str], names: Sequence[str], folder: Path) -> lis
 _HEAD = """# What the categories of {data_set} show. A grounded segmenter looks for these names; edit them freely.
 categories:
 """
+
+
+def _followed_by(line: str) -> Callable[[re.Match[str]], str]:
+    return lambda match: f"{match[0]}\n  {line}"
 
 
 def _entry(text: str, category: str) -> Any:

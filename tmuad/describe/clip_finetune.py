@@ -188,7 +188,7 @@ class _Trainer:
         warm = min(1.0, (at + 1) / self.params.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * at / total))
-        images = as_input(self.crops[batch.numpy()], self.params.crop_size)
+        images = as_input(list(self.crops[batch.numpy()]), self.params.crop_size)
         images = _augment(images, self.generator).to(self.device)
         with self._mixed():
             features = self.model.encode_image(images, normalize=True)
@@ -226,7 +226,7 @@ class _Trainer:
         with self._mixed():
             prompts = self.model.encode_text(self.tokens, normalize=True)
             for start in range(0, len(self.crops), self.params.batch_size):
-                crops = self.crops[start : start + self.params.batch_size]
+                crops = list(self.crops[start : start + self.params.batch_size])
                 features = self.model.encode_image(
                     as_input(crops, self.params.crop_size).to(self.device), normalize=True
                 )

@@ -159,7 +159,8 @@ def positions(visual: Any, size: int) -> "torch.Tensor":
     side = size // int(visual.patch_size[0])
     state = {"visual.positional_embedding": visual.positional_embedding.detach()}
     resize_pos_embed(state, SimpleNamespace(visual=SimpleNamespace(grid_size=(side, side))))
-    return state["visual.positional_embedding"]
+    resized: torch.Tensor = state["visual.positional_embedding"]
+    return resized
 
 
 def as_input(images: Sequence[NDArray[np.uint8]], size: int) -> "torch.Tensor":

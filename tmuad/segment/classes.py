@@ -69,11 +69,10 @@ class ObjectClasses:
             "descriptor": list(DESCRIPTOR),
             "classes": {
                 name: {"centre": np.round(c, 6).tolist(), "scale": np.round(s, 6).tolist()}
-                for name, c, s in zip(self.names, self.centre, self.scale, strict=True)
+                for name, c, s in zip(self.names[: len(self.centre)], self.centre, self.scale, strict=True)
             },
+            **({"given": list(self.given)} if self.given else {}),
         }
-        if self.given:
-            content |= {"given": list(self.given), "classes": {}}
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
 
 

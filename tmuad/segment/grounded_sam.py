@@ -71,16 +71,15 @@ class ModelSceneTask:
 
     def many(self, images: Sequence[NDArray[np.uint8]], priors: Sequence[Record]) -> list[Record]:
         grounded, opened = self.params.grounded, self.params.open
-        embeddings = {}
-        for model in {_sam_of(grounded), _sam_of(opened)} - {None}:
-            assert model is not None
-            embeddings[model] = load_sam(*model, self.compute).embed(images)
+        models = {model for slot in (grounded, opened) if (model := _sam_of(slot))}
+        embeddings = {model: load_sam(*model, self.compute).embed(images) for model in models}
         objects: list[Found | list[Component]] = []
         if isinstance(grounded, GroundedSamParams):
             detector = load_detector(grounded, self.compute)
             detected = detector.detect(images, self.names, grounded.box_threshold, grounded.text_threshold)
             sam = load_sam(grounded.segmenter, grounded.segmenter_weights, self.compute)
-            for image, embedding, found in zip(images, embeddings[_sam_of(grounded)], detected, strict=True):
+            mine = embeddings[grounded.segmenter, grounded.segmenter_weights]
+            for image, embedding, found in zip(images, mine, detected, strict=True):
                 chosen = chosen_boxes(found, grounded)
                 side = np.array([image.shape[1], image.shape[0]] * 2, dtype=np.float32)
                 masked, _ = sam.boxes(image, embedding, found.boxes[chosen] * side)
@@ -91,7 +90,7 @@ class ModelSceneTask:
         for i, image in enumerate(images):
             if isinstance(opened, SamParams):
                 sam = load_sam(opened.model, opened.weights, self.compute)
-                regions = [(r.runs, r.score) for r in sam.automatic(image, embeddings[_sam_of(opened)][i], opened)]
+                regions = [(r.runs, r.score) for r in sam.automatic(image, embeddings[opened.model, opened.weights][i], opened)]
             else:
                 regions = [(r.runs, r.score) for r in RegionSegmenter(opened).segment(image)]
             found_here = objects[i]

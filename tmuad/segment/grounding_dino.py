@@ -87,7 +87,8 @@ class GroundingDino:
     def spans(self, names: Sequence[str]) -> list[list[int]]:
         """Places of each name's tokens in the caption; see `detect` for the errors."""
         tokenizer = self.model.tokenizer
-        spans, start, owner = [], 1, {}  # place 0 is [CLS]
+        owner: dict[tuple[int, ...], str] = {}
+        spans, start = [], 1  # place 0 is [CLS]
         for name in names:
             ids = tokenizer(_clean(name), add_special_tokens=False)["input_ids"]
             if not ids or all(i == tokenizer.unk_token_id for i in ids):
@@ -260,8 +261,8 @@ def _own_parts(bert: Path | None, tiny: bool) -> Iterator[None]:
 
 def plain_tokenizer() -> Any:
     """A BERT tokenizer whose words are single letters: for models without weights, whose words mean nothing."""
-    from transformers import BertTokenizerFast
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertTokenizerFast
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789-_'"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *letters, *(f"##{c}" for c in letters)]
