@@ -137,21 +137,26 @@ def digest(name: str, compute: ComputeParams) -> str:
     return total.hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of the file's bytes: about 1 s for a gigabyte that is in memory."""
+    total = hashlib.sha256()
+    for chunk in _chunks(path):
+        total.update(chunk)
+    return total.hexdigest()
+
+
 def file_digest(path: Path) -> str:
-    """sha256 of the file, which takes 5 s for a gigabyte the first time and nothing after."""
+    """`sha256_of` a weight file, remembered beside it by size and time of change."""
     stat = path.stat()
     memory = path.parent / ".digests.json"
     mark = f"{stat.st_size}:{stat.st_mtime_ns}"
     known = _remembered(memory)
     if known.get(path.name, {}).get("mark") == mark:
         return str(known[path.name]["sha256"])
-    total = hashlib.sha256()
-    for chunk in _chunks(path):
-        total.update(chunk)
-    known[path.name] = {"mark": mark, "sha256": total.hexdigest()}
+    known[path.name] = {"mark": mark, "sha256": sha256_of(path)}
     with contextlib.suppress(OSError):  # a read-only folder: it is computed again next time
         write_atomic(memory, json.dumps(known, indent=1, sort_keys=True).encode())
-    return total.hexdigest()
+    return str(known[path.name]["sha256"])
 
 
 def verify(names: list[str], compute: ComputeParams) -> list[Status]:
@@ -166,10 +171,7 @@ def verify(names: list[str], compute: ComputeParams) -> list[Status]:
             if not _fits(path.stat().st_size, file):
                 found.append(Status(name, file, path, "size"))
                 continue
-            total = hashlib.sha256()
-            for chunk in _chunks(path):
-                total.update(chunk)
-            actual = total.hexdigest()
+            actual = sha256_of(path)
             state = "unstated" if not file.sha256 else "ok" if actual == file.sha256 else "damaged"
             found.append(Status(name, file, path, state, actual))
     return found

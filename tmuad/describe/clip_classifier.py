@@ -35,7 +35,7 @@ class TunedClipClassifier:
     ) -> None:
         self.classes = list(spec["classes"])
         self.crop_size = int(spec["crop_size"])
-        self._compute, self._digest = compute, weights.file_digest(path)
+        self._compute, self._digest = compute, weights.sha256_of(path)
         if not self.classes:
             return
         model = build_clip(str(spec["model"]))
@@ -112,7 +112,7 @@ def save_reference(classes: Sequence[str], shared: Path, path: Path) -> None:
         raise ArtifactError(
             f"{shared}: does not know {', '.join(unknown)}; train it again with `dvc repro models/dvc.yaml`"
         )
-    base = {"path": shared.as_posix(), "digest": weights.file_digest(shared)}
+    base = {"path": shared.as_posix(), "digest": weights.sha256_of(shared)}
     _write({"version": VERSION, "spec": {**spec, "classes": list(classes)}, "base": base}, {}, path)
 
 
@@ -125,7 +125,7 @@ def load(path: Path, compute: ComputeParams) -> TunedClipClassifier:
     spec, base = _read(path)
     if base:
         shared = Path(base["path"])
-        if not shared.exists() or weights.file_digest(shared) != base["digest"]:
+        if not shared.exists() or weights.sha256_of(shared) != base["digest"]:
             raise ArtifactError(f"{shared}: not the model that {path} refers to; run `dvc repro`")
         return TunedClipClassifier(spec, weights.read_state(shared), shared, compute)
     return TunedClipClassifier(spec, weights.read_state(path), path, compute)
@@ -148,6 +148,7 @@ def _write(header: dict[str, Any], state: "dict[str, torch.Tensor]", path: Path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     save_file(state, part, metadata={FORMAT: json.dumps(header, sort_keys=True)})
+    part.chmod(0o644)
     part.replace(path)
 
 

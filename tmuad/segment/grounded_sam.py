@@ -78,12 +78,15 @@ class ModelSceneTask:
             detector = load_detector(grounded, self.compute)
             detected = detector.detect(images, self.names, grounded.box_threshold, grounded.text_threshold)
             sam = load_sam(grounded.segmenter, grounded.segmenter_weights, self.compute)
+            chosen = [chosen_boxes(found, grounded) for found in detected]
+            if crowded := sum(len(rows) > grounded.max_objects for rows in chosen):
+                log.warning("%d images show more than %d objects; the surest are kept", crowded, grounded.max_objects)
+            chosen = [rows[: grounded.max_objects] for rows in chosen]
             mine = embeddings[grounded.segmenter, grounded.segmenter_weights]
-            for image, embedding, found in zip(images, mine, detected, strict=True):
-                chosen = chosen_boxes(found, grounded)
+            for image, embedding, found, rows in zip(images, mine, detected, chosen, strict=True):
                 side = np.array([image.shape[1], image.shape[0]] * 2, dtype=np.float32)
-                masked, _ = sam.boxes(image, embedding, found.boxes[chosen] * side)
-                objects.append(_objects(masked, found, chosen, grounded))
+                masked, _ = sam.boxes(image, embedding, found.boxes[rows] * side)
+                objects.append(_objects(masked, found, rows, grounded))
         else:
             objects += [find_components(image, grounded) for image in images]
         records = []
@@ -105,15 +108,13 @@ class ModelSceneTask:
 
 
 def chosen_boxes(found: Detections, params: GroundedSamParams) -> list[int]:
-    """Rows of the boxes to segment: the surest `max_objects`, without the weaker of two of one name that overlap."""
+    """Rows of the boxes to segment, the surest first, without the weaker of two of one name that overlap."""
     import torch
     from torchvision.ops import batched_nms
 
     boxes, scores = torch.as_tensor(found.boxes), torch.as_tensor(found.scores)
     rows: list[int] = batched_nms(boxes, scores, torch.as_tensor(found.names), params.nms).tolist()
-    if len(rows) > params.max_objects:
-        log.warning("%d objects in one image, the surest %d are kept (max_objects)", len(rows), params.max_objects)
-    return rows[: params.max_objects]
+    return rows
 
 
 def _objects(masked: NDArray[np.bool_], found: Detections, chosen: list[int], params: GroundedSamParams) -> Found:
