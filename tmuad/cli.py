@@ -15,6 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
+from tmuad.commands import models  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -39,6 +40,8 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
+models.register(app)
+
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
 
@@ -59,16 +62,25 @@ def init(
     directory: Annotated[Path, typer.Argument(help="A data set, one category of it, or a bare folder of good images.")],
     name: Annotated[str | None, typer.Option(help="Name of the unit; by default that of the folder.")] = None,
     layout: Annotated[LayoutChoice, typer.Option(help="How the folder is laid out.")] = LayoutChoice.auto,
+    classes: Annotated[
+        str | None,
+        typer.Option(help='What the images show, as "screw, lens": for profiles that look for named objects.'),
+    ] = None,
 ) -> None:
     """Check a data set, register its units in params.yaml, and say what was found.
 
     Layouts: mvtec_ad (train/good, test/<defect>, ground_truth), mvtec_loco (with validation/good and several masks per
     image), folder (good images alone). Nothing is copied or changed in the data set.
     """
+    from tmuad.data.catalog import parse_names, write_names
     from tmuad.data.register import describe_registration, register
+    from tmuad.workspace import CATALOG
 
+    names = parse_names(classes) if classes is not None else ()
     registration = register(directory, name, layout.value, PARAMS)
     typer.echo(describe_registration(registration))
+    for path in write_names([unit.name for unit in registration.units], names, CATALOG) if names else []:
+        typer.echo(f"objects to look for: {', '.join(names)} (in {path})")
 
 
 @app.command()
@@ -151,3 +163,7 @@ def main() -> None:
     except TmuadError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ class ComputeParams(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = (
         "auto"  # auto: bf16 on a GPU that has it, fp16 on older, else fp32
     )
+    threads: int = Field(1, ge=0)  # of models on a CPU; 0: one per core. More may change the last bits of a result
     batch: int = Field(8, ge=1)  # images of one forward; halved and tried again where memory does not suffice
     weights: str = "weights"  # folder of weight files; the environment variable TMUAD_WEIGHTS comes first
 

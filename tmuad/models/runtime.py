@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import logging
+import os
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,11 +59,28 @@ def precision_of(compute: ComputeParams) -> str:
     return str(dtype_of(compute)).removeprefix("torch.")
 
 
-@contextlib.contextmanager
-def inference(compute: ComputeParams) -> Iterator[None]:
-    """No gradients, matrix products in the chosen precision; on a CPU also deterministic kernels."""
+def use_threads(compute: ComputeParams) -> None:
+    """Let a model on a CPU have the cores it may; the command line starts with one, for the stages' own processes."""
     import torch
 
+    if device_of(compute).type == "cpu":
+        torch.set_num_threads(compute.threads or os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Deprecations inside a library that is pinned are nothing its user could act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def inference(compute: ComputeParams) -> Iterator[None]:
+    """No gradients, matrix products in the chosen precision, errors of the device as ours."""
+    import torch
+
+    use_threads(compute)
     device, dtype = device_of(compute), dtype_of(compute)
     mixed = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
     with torch.inference_mode(), mixed, device_errors():

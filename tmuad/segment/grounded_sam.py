@@ -93,7 +93,9 @@ class ModelSceneTask:
         for i, image in enumerate(images):
             if isinstance(opened, SamParams):
                 sam = load_sam(opened.model, opened.weights, self.compute)
-                regions = [(r.runs, r.score) for r in sam.automatic(image, embeddings[opened.model, opened.weights][i], opened)]
+                regions = [
+                    (r.runs, r.score) for r in sam.automatic(image, embeddings[opened.model, opened.weights][i], opened)
+                ]
             else:
                 regions = [(r.runs, r.score) for r in RegionSegmenter(opened).segment(image)]
             found_here = objects[i]

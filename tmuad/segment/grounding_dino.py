@@ -4,9 +4,8 @@ Boxes, scores and phrases are those of `groundingdino.util.inference.predict`. A
 half of one, so each box is given the name whose words score highest instead; the phrase is what `predict` would say.
 """
 
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from tmuad import weights
 from tmuad.cache import fingerprint
 from tmuad.config_models import ComputeParams, GroundedSamParams
 from tmuad.errors import ParameterError, WeightsError
-from tmuad.models.runtime import device_of, in_batches, inference, loaded, precision_of
+from tmuad.models.runtime import device_of, in_batches, inference, loaded, precision_of, without_warnings
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +74,7 @@ class GroundingDino:
         spans = self.spans(names)
 
         def run(batch: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-            with inference(self.compute):
+            with inference(self.compute), without_warnings():
                 out = self.model(as_input(batch).to(device_of(self.compute)), captions=[text] * len(batch))
             logits, boxes = out["pred_logits"].float().sigmoid().cpu(), out["pred_boxes"].float().cpu()
             return [
@@ -177,13 +176,13 @@ def build_detector(params: GroundedSamParams, compute: ComputeParams | None = No
     """A `GroundingDINO` with its weights; `empty` leaves them as torch made them and needs no file (meta device)."""
     import torch
 
-    with redirect_stdout(io.StringIO()):  # it prints which tokenizer it takes
+    with without_warnings():
         from groundingdino.models import build_model
     seed = None if empty else weights.random_seed(params.detector_weights)
     without_files = empty or seed is not None
     bert = None if without_files else _bert_folder(params, compute or ComputeParams())
     tiny = params.detector == "tiny"
-    with _own_parts(bert, tiny), torch.random.fork_rng(devices=[], enabled=seed is not None):
+    with _own_parts(bert, tiny), without_warnings(), torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         from types import SimpleNamespace

@@ -16,7 +16,7 @@ from tmuad.workspace import ARTIFACTS, SETTINGS
 
 
 def run(params: Params) -> None:
-    speed: Any = {"units": True, "data": {"cache", "workers"}, "compute": {"device", "batch", "weights"}}
+    speed: Any = {"units": True, "data": {"cache", "workers"}, "compute": {"device", "batch", "threads", "weights"}}
     content = params.model_dump(mode="json", exclude=speed)
     content["finetune"]["backend"] = params.finetune.backend
     if model_slots(params):

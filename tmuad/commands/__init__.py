@@ -1,0 +1,1 @@
+"""Commands of `tmuad`, a module per topic; `tmuad/cli.py` registers them."""
