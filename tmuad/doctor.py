@@ -123,7 +123,7 @@ def _activations(params: Params, group: str, half: int) -> float:
         vision = clip_config(params.finetune.model)["vision_cfg"]
         tokens = (params.finetune.crop_size // vision["patch_size"]) ** 2
         kept = 34.0 * half / 2  # bytes per token, channel and block that the backward pass needs
-        return kept * params.finetune.batch_size * tokens * vision["width"] * vision["layers"]
+        return float(kept * params.finetune.batch_size * tokens * vision["width"] * vision["layers"])
     return 1.5e9 if group == "vlm" else 0.1e9 * batch
 
 
