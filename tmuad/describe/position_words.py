@@ -12,6 +12,7 @@ _ROWS = {"top": 0, "upper": 0, "above": 0, "bottom": 2, "lower": 2, "below": 2}
 _COLUMNS = {"left": 0, "right": 2}
 _MIDDLE = {"centre", "center", "middle", "central"}
 _WORD = re.compile(r"[a-z]+")
+_NUMBER = re.compile(r"^\d+[.)]\s*")  # of a list's item; '2 pin plug' is a name
 _BREAK = re.compile(r"[,;/|\n\[\]]|\band\b|\bor\b")
 
 
@@ -67,7 +68,8 @@ def _line_pairs(answer: str) -> list[tuple[str, str]]:
     for line in answer.splitlines():
         key, colon, value = line.partition(":")
         if colon:
-            pairs.append((key.strip(" \t-*\"'`0123456789.)"), value))
+            name = key.strip(" \t-*\"'`")
+            pairs += [(name, value), (_NUMBER.sub("", name).strip(" *\"'`"), value)]
     return pairs
 
 
