@@ -45,7 +45,7 @@ def test_clip_tokens_at_another_size_are_open_clips(clip: ClipEncoder) -> None:
     with torch.no_grad():
         out = larger.visual.forward_intermediates(as_input(photos(3), 64), indices=[0, 2], output_fmt="NCHW")
     for i, features in enumerate(clip.encode_patches(photos(3))):
-        for name, layer in zip(("clip.1", "clip.3"), out["image_intermediates"], strict=True):
+        for name, layer in zip(("clip-1", "clip-3"), out["image_intermediates"], strict=True):
             expected = layer[i].permute(1, 2, 0).numpy()
             assert features[name].dtype == np.float16 and features[name].shape == (8, 8, 64)
             assert np.allclose(features[name], expected, atol=2e-3 * np.abs(expected).max())
@@ -73,7 +73,7 @@ def test_dino_layers_are_the_hidden_states(dino: DinoEncoder) -> None:
     for i, features in enumerate(dino.encode_patches(photos(3))):
         for layer in (2, 4):
             expected = states[layer][i, 1:].reshape(8, 8, -1).numpy()
-            assert np.allclose(features[f"dinov2.{layer}"], expected, atol=2e-3 * np.abs(expected).max())
+            assert np.allclose(features[f"dinov2-{layer}"], expected, atol=2e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", ["clip", "dinov2"])

@@ -85,7 +85,7 @@ def prompt_tokens(classes: Sequence[str]) -> "torch.Tensor":
     owner: dict[tuple[int, ...], str] = {}
     for name in classes:
         ids = tuple(tokenizer.encode(name))
-        if not ids:
+        if not any(character.isalnum() for character in name):
             raise ParameterError(f"the object class {name!r} has no readable name; give it one with letters or digits")
         if (twin := owner.setdefault(ids, name)) != name:
             raise ParameterError(f"the object classes {twin!r} and {name!r} have the same prompt; rename one")

@@ -41,7 +41,7 @@ class ClipEncoder:
     def __init__(self, params: ClipEncoderParams, compute: ComputeParams) -> None:
         self.params, self.compute = params, compute
         self.visual = load_visual(params.model, params.weights, compute)
-        self.layers = tuple(f"clip.{layer}" for layer in params.layers)
+        self.layers = tuple(f"clip-{layer}" for layer in params.layers)
         depth, patch = len(self.visual.transformer.resblocks), int(self.visual.patch_size[0])
         check_layers("encode.clip", params.layers, depth)
         check_size("encode.clip.size", params.size, patch)

@@ -39,7 +39,7 @@ class DinoEncoder:
     def __init__(self, params: DinoEncoderParams, compute: ComputeParams) -> None:
         self.params, self.compute = params, compute
         self.model = load_dino(params.model, params.weights, compute)
-        self.layers = tuple(f"dinov2.{layer}" for layer in params.layers)
+        self.layers = tuple(f"dinov2-{layer}" for layer in params.layers)
         check_layers("encode.dinov2", params.layers, self.model.config.num_hidden_layers)
         check_size("encode.dinov2.size", params.size, self.model.config.patch_size)
 

@@ -237,4 +237,4 @@ def _region(rle: dict[str, Any], score: float) -> SamRegion:
     from segment_anything.utils.amg import rle_to_mask
 
     runs = masks.encode(rle_to_mask(rle))
-    return SamRegion(runs, masks.area(runs), float(score))
+    return SamRegion(runs, masks.area(runs), min(1.0, max(0.0, float(score))))  # an estimate may leave the range

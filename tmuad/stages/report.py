@@ -7,6 +7,7 @@ from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.engine import load_image
 from tmuad.parquet import read_parquet
+from tmuad.report.models import models_markdown
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
 from tmuad.report.tables import load_results, results_csv, results_markdown
@@ -21,7 +22,7 @@ def run(params: Params) -> None:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
         write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
     results = load_results(params.units)
-    write_atomic(REPORTS / "results.md", results_markdown(results).encode())
+    write_atomic(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
     write_atomic(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
 
