@@ -71,10 +71,7 @@ PIECES = st.sampled_from([*NAMES, *CELLS, "{", "}", '"', ":", ",", "[", "]", "\n
 
 
 @given(
-    st.text()
-    | st.lists(PIECES).map("".join)
-    | JSON.map(json.dumps)
-    | st.binary().map(lambda b: b.decode("latin-1"))
+    st.text() | st.lists(PIECES).map("".join) | JSON.map(json.dumps) | st.binary().map(lambda b: b.decode("latin-1"))
 )
 def test_no_answer_breaks_it_and_the_vocabulary_is_the_grids(answer: str) -> None:
     for name, cells in parse_answer(answer, NAMES).items():

@@ -27,9 +27,7 @@ def write_pipeline(params: Params, path: Path) -> str:
     """
     tuned = params.finetune
     if not isinstance(tuned, ClipFinetuneParams) or tuned.scope == "unit":
-        raise ParameterError(
-            "finetune.scope: every unit has its own classifier in this profile; nothing is shared"
-        )
+        raise ParameterError("finetune.scope: every unit has its own classifier in this profile; nothing is shared")
     found = groups(params, tuned)
     stages = {f"classifier-{group}": _stage(group, units) for group, units in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)

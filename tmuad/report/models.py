@@ -10,7 +10,13 @@ def models_markdown(params: Params) -> str:
     slots = model_slots(params)
     if not slots:
         return ""
-    lines = ["", f"## Models of the profile {params.profile}", "", "| slot | model | weights | digest |", "|---|---|---|---|"]
+    lines = [
+        "",
+        f"## Models of the profile {params.profile}",
+        "",
+        "| slot | model | weights | digest |",
+        "|---|---|---|---|",
+    ]
     for slot in slots:
         mark = digest(slot.weights, params.compute)
         lines.append(f"| {slot.name} | {slot.kind} {slot.model} | {slot.weights} | {mark[:16]} |")
