@@ -45,6 +45,12 @@ def test_a_batch_is_each_image_by_itself(detector: GroundingDino) -> None:
         assert np.allclose(a.boxes, b.boxes, atol=1e-3)
 
 
+def test_half_precision_comes_close(detector: GroundingDino) -> None:
+    half = GroundingDino(PARAMS, CPU.model_copy(update={"precision": "bf16"}))
+    for a, b in zip(detector.detect(photos(2), NAMES, 0, 0), half.detect(photos(2), NAMES, 0, 0), strict=True):
+        assert np.abs(a.scores[:10] - b.scores[:10]).max() < 0.05 and not np.array_equal(a.scores, b.scores)
+
+
 def test_a_box_gets_the_name_whose_words_score_highest(detector: GroundingDino) -> None:
     spans = detector.spans(NAMES)
     tokens = detector.model.tokenizer(caption(NAMES))["input_ids"]

@@ -78,6 +78,15 @@ def test_box_prompts_are_the_predictors(ours: SegmentAnything, reference: Any) -
         assert score == pytest.approx(iou[0], abs=1e-5)
 
 
+def test_half_precision_comes_close(ours: SegmentAnything) -> None:
+    image = photos(1)[0]
+    half = SegmentAnything("tiny", "random:5", CPU.model_copy(update={"precision": "bf16"}))
+    full, rough = ours.embed([image])[0], half.embed([image])[0]
+    assert rough.dtype == torch.float32 and not torch.equal(full, rough)
+    assert torch.cosine_similarity(full.flatten(), rough.flatten(), dim=0) > 0.999
+    assert len(half.automatic(image, rough, ALL)) > 20
+
+
 def test_no_boxes_no_masks(ours: SegmentAnything) -> None:
     image = photos(1)[0]
     found, quality = ours.boxes(image, ours.embed([image])[0], np.zeros((0, 4), np.float32))

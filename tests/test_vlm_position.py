@@ -53,6 +53,12 @@ def test_a_batch_of_questions_is_each_by_itself(qwen: Qwen) -> None:
     assert len(set(together)) > 1  # the image and the words make a difference
 
 
+def test_it_answers_in_half_precision() -> None:
+    half = Qwen(TINY, CPU.model_copy(update={"precision": "bf16"}))
+    half.model.bfloat16()  # as weights from a file are loaded
+    assert half.ask(questions()) == [half.ask([q])[0] for q in questions()]
+
+
 def test_the_published_models_have_their_sizes() -> None:
     assert parameters(lambda: build_qwen(VlmParams(), empty=True)) == 8_291_375_616
     newer = parameters(lambda: build_qwen(VlmParams(model="qwen2.5-vl-7b"), empty=True))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tmuad import weights
 from tmuad.config_models import ClipFinetuneParams, ComputeParams
 from tmuad.describe.classifier import PROMPT
-from tmuad.encode.clip import CROPS, as_input, build_clip
+from tmuad.encode.clip import CROPS, as_input, build_clip, clip_config
 from tmuad.errors import ArtifactError, ParameterError
 from tmuad.models.runtime import device_of, in_batches, inference
 
@@ -68,7 +68,14 @@ class TunedClipClassifier:
 
 
 def clip_spec(classes: Sequence[str], params: ClipFinetuneParams, digest: str) -> dict[str, Any]:
-    """All but the weights, as JSON types; `digest` is that of the pre-trained weights."""
+    """All but the weights, as JSON types; `digest` is that of the pre-trained weights.
+
+    Raises:
+        ParameterError: there is no such model, or it takes crops of another size.
+    """
+    side = clip_config(params.model)["vision_cfg"]["image_size"]
+    if params.crop_size != side:
+        raise ParameterError(f"finetune.crop_size: {params.crop_size}, but {params.model} was trained on {side} px; give that")
     return {"classes": list(classes), "crop_size": params.crop_size, "model": params.model, "pretrained": digest}
 
 
