@@ -129,6 +129,40 @@ def test_settings_hold_what_is_in_force(here: Params) -> None:
     assert "## Models of the profile paper-tiny" in models and models.count("random:0") >= 5
 
 
+def tracked() -> set[str]:
+    """The keys of artifacts/params.yaml that the stages of dvc.yaml depend on."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    listed = [entry for stage in stages for entry in stage.get("do", stage).get("params", [])]
+    return {key for entry in listed if isinstance(entry, dict) for key in entry["artifacts/params.yaml"]}
+
+
+@pytest.mark.parametrize("profile", ["embedded", "paper-tiny"])
+def test_dvc_finds_every_key_that_a_stage_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    write_params(tmp_path, profile=profile)
+    run("settings", load_params(Path("params.yaml")))
+    content = yaml.safe_load(Path("artifacts/params.yaml").read_text())
+    assert {"segment", "weights.vlm", "finetune.backend"} <= tracked()
+    for key in tracked():
+        value = content
+        for part in key.split("."):
+            value = value[part]
+    if profile == "embedded":
+        assert content["objects"] == {} and not any(content["weights"].values())
+        assert content["finetune"]["backend"] == "scratch"
+
+
+def test_how_fast_things_run_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    run("settings", load_params(Path("params.yaml")))
+    before = Path("artifacts/params.yaml").read_bytes()
+    write_params(tmp_path, compute={"threads": 2, "weights": "elsewhere"}, data={"workers": 7, "cache": "other"})
+    run("settings", load_params(Path("params.yaml")))
+    assert Path("artifacts/params.yaml").read_bytes() == before
+
+
 def test_without_its_cache_a_second_run_gives_the_same_bytes(here: Params) -> None:
     before = digests(Path("artifacts"))
     answers = digests(Path("data/answers"))

@@ -159,14 +159,16 @@ def loaded(key: Hashable, build: Callable[[], T]) -> T:
 def free_models() -> None:
     """Forget all loaded models and give their memory back."""
     _loaded.clear()
+    gc.collect()  # a model and its patched methods refer to one another
     release_memory()
 
 
 def release_memory() -> None:
+    """Give what a GPU's allocator holds back to it; on a CPU memory comes back by itself."""
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
+        gc.collect()
         with contextlib.suppress(RuntimeError):  # the device may be what has failed
             torch.cuda.empty_cache()
 
