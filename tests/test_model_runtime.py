@@ -43,6 +43,7 @@ def test_whatever_memory_there_is_the_results_are_the_same(items: list[int], siz
 
 
 def test_a_batch_is_halved_with_one_line_each_and_stays_small(caplog: pytest.LogCaptureFixture) -> None:
+    free_models()
     memory = Memory(3)
     with caplog.at_level(logging.WARNING):
         in_batches(memory, range(8), 8, "SAM")
@@ -51,6 +52,9 @@ def test_a_batch_is_halved_with_one_line_each_and_stays_small(caplog: pytest.Log
         "SAM: out of memory with 8 at once; going on with 4",
         "SAM: out of memory with 4 at once; going on with 2",
     ]
+    in_batches(memory, range(4), 8, "SAM")
+    assert memory.calls[6:] == [2, 2]  # remembered: the failure is not paid for again
+    free_models()
 
 
 def test_no_room_for_one_is_an_error_with_a_remedy() -> None:

@@ -6,6 +6,7 @@ open_clip interpolates them when it loads weights.
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CUTTERS = 4  # threads that cut objects out
 CROPS = 16  # crops that take about the memory of one image at 448 px
 TINY: dict[str, Any] = {
     "embed_dim": 32,
@@ -82,15 +84,15 @@ class ClipEncoder:
         self, images: Sequence[NDArray[np.uint8]], segments: Sequence[Sequence[Runs]]
     ) -> list[ObjectFeatures]:
         """Features (n, D) of the `segments` of each image; the crops of all images share their batches."""
-        black = (0, 0, 0)
-        cut = [
-            crops_of(
-                image, (masks.decode(r, (image.shape[0], image.shape[1])) for r in many), self.params.crop_size, black
-            )
-            for image, many in zip(images, segments, strict=True)
-        ]
+        with ThreadPoolExecutor(CUTTERS) as pool:  # Pillow and numpy release the lock for most of a crop
+            cut = list(pool.map(self._cut, images, segments))
         features = self.encode_crops(np.concatenate(cut) if cut else np.zeros((0, 1, 1, 3), np.uint8))
         return np.split(features, np.cumsum([len(c) for c in cut])[:-1]) if cut else []
+
+    def _cut(self, image: NDArray[np.uint8], segments: Sequence[Runs]) -> NDArray[np.uint8]:
+        """Crops (n, size, size, 3) on black."""
+        shape = (image.shape[0], image.shape[1])
+        return crops_of(image, (masks.decode(r, shape) for r in segments), self.params.crop_size, (0, 0, 0))
 
     def _embed(self, x: "torch.Tensor") -> "torch.Tensor":
         """`VisionTransformer._embeds` with the positions of this size: (n, 3, s, s) -> (n, 1 + h w, D)."""

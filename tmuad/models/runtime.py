@@ -20,6 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _loaded: dict[Hashable, Any] = {}
+_fitting: dict[str, int] = {}  # what ran out of memory before, and the batch that it went on with
 
 
 def device_of(compute: ComputeParams) -> "torch.device":
@@ -119,13 +120,14 @@ def _is_device_failure(error: RuntimeError) -> bool:
 
 
 def in_batches(run: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], size: int, what: str) -> list[R]:
-    """`run` over `items` in batches of `size`, in order. Out of memory: half the batch, from there on.
+    """`run` over `items` in batches of `size`, in order. Out of memory: half the batch, from there on and in later calls
+    for the same `what`.
 
     Raises:
         DeviceError: memory does not suffice for a single item.
     """
     results: list[R] = []
-    start = 0
+    start, size = 0, min(size, _fitting.get(what, size))
     while start < len(items):
         batch = items[start : start + size]
         try:
@@ -139,6 +141,7 @@ def in_batches(run: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], si
                     "smaller model (profile edge), or a larger GPU"
                 ) from error
             failed, size = len(batch), len(batch) // 2
+            _fitting[what] = size
         else:
             start += len(batch)
             continue
@@ -159,6 +162,7 @@ def loaded(key: Hashable, build: Callable[[], T]) -> T:
 def free_models() -> None:
     """Forget all loaded models and give their memory back."""
     _loaded.clear()
+    _fitting.clear()
     gc.collect()  # a model and its patched methods refer to one another
     release_memory()
 
