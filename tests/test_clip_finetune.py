@@ -223,7 +223,7 @@ def test_a_name_that_tokenises_to_nothing(names: tuple[str, ...]) -> None:
 
 
 def test_crops_of_a_size_that_the_model_does_not_take(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="finetune.crop_size: 64, but tiny was trained on 32 px"):
+    with pytest.raises(ParameterError, match=r"finetune\.crop_size: 64, but tiny was trained on 32 px"):
         train(tmp_path, params=PARAMS.model_copy(update={"crop_size": 64}))
 
 

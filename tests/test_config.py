@@ -166,7 +166,7 @@ def test_a_value_out_of_range_is_refused_by_name(section: str, key: str, value: 
     assert message.startswith(f"params: {section}.{key}")
 
 
-@pytest.mark.parametrize("raw", [None, [], "text", 3, {"units": None}, {"units": []}, {}])
+@pytest.mark.parametrize("raw", [None, [], "text", 3, {"units": "kit"}, {"units": []}, {}])
 def test_no_mapping_of_sections_is_refused(raw: object) -> None:
     assert refusal(raw).startswith("params: ")
 
@@ -244,3 +244,7 @@ def test_whatever_a_file_holds_is_accepted_or_refused_in_words(tmp_path: Path, c
         load_params(written(tmp_path, content))
     except ParameterError as error:
         assert "params.yaml" in str(error)
+
+
+def test_a_section_with_nothing_in_it_has_its_defaults() -> None:
+    assert parse_params({"units": None, "data": None, "fuse": None}) == parse_params({"units": {}})

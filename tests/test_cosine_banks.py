@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
 from tmuad.banks.objects import ObjectBank
+from tmuad.banks.patches import PatchImage
 from tmuad.banks.slots import load_object_bank, load_patch_bank
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import PatchFeatures
@@ -18,12 +19,17 @@ PATCHES = PatchBankParams(distance="cosine", clusters=1000, encoders=("clip",))
 OBJECTS = ObjectBankParams(distance="cosine", clusters=1000)
 
 
-def images(number: int, seed: int = 0) -> list[PatchFeatures]:
+def images(number: int, seed: int = 0) -> list[PatchImage]:
     rng = np.random.default_rng(seed)
     return [
-        {"a": rng.normal(size=(4, 4, 6)).astype(np.float16), "b": rng.normal(size=(2, 2, 5)).astype(np.float16)}
+        shown({"a": rng.normal(size=(4, 4, 6)).astype(np.float16), "b": rng.normal(size=(2, 2, 5)).astype(np.float16)})
         for _ in range(number)
     ]
+
+
+def shown(features: PatchFeatures) -> PatchImage:
+    """An image of one class, which these banks do not ask for."""
+    return PatchImage(features, np.zeros((4, 4), dtype=np.str_))
 
 
 def slow(query: np.ndarray, bank: np.ndarray) -> np.ndarray:
@@ -38,17 +44,19 @@ def slow(query: np.ndarray, bank: np.ndarray) -> np.ndarray:
 
 def test_patch_distances_are_one_less_the_largest_cosine() -> None:
     train, (query,) = images(3), images(1, seed=1)
-    only = [{"a": i["a"]} for i in train]
+    only = [shown({"a": i.features["a"]}) for i in train]
     distances = CosinePatchBank.fit(only, PATCHES).distances(query)
-    rows = np.concatenate([i["a"].reshape(-1, 6) for i in only]).astype(np.float64)
-    assert np.allclose(distances.ravel(), slow(query["a"].reshape(-1, 6), rows), atol=1e-5)
+    rows = np.concatenate([i.features["a"].reshape(-1, 6) for i in only]).astype(np.float64)
+    assert np.allclose(distances.ravel(), slow(query.features["a"].reshape(-1, 6), rows), atol=1e-5)
 
 
 def test_layers_are_averaged_on_the_finest_grid_and_scale_does_not_matter() -> None:
     train, (query,) = images(3), images(1, seed=1)
     both = CosinePatchBank.fit(train, PATCHES)
     assert both.distances(query).shape == (4, 4)
-    assert both.distances({n: 7 * v for n, v in query.items()}) == pytest.approx(both.distances(query), abs=1e-3)
+    assert both.distances(shown({n: 7 * v for n, v in query.features.items()})) == pytest.approx(
+        both.distances(query), abs=1e-3
+    )
     assert both.distances(train[1]) == pytest.approx(0, abs=1e-3)
 
 
@@ -70,7 +78,7 @@ def test_many_patches_are_thinned_evenly_over_the_images() -> None:
         for i in range(200):
             seen.append(i)
             layer = np.full((4, 4, 3), 1.0, np.float16) * np.array([1, i / 200, 0], np.float16)
-            yield {"a": layer}
+            yield shown({"a": layer})
 
     bank = CosinePatchBank.fit(stream(), PATCHES.model_copy(update={"max_patches": 100}))  # type: ignore[arg-type]
     assert len(seen) == 200 and 100 <= len(bank.layers["a"]) <= 400

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from tmuad.cache import Record
 from tmuad.config import DataParams
 from tmuad.engine import ImageRef, map_images, run_once
-from tmuad.errors import ImageError
+from tmuad.errors import ImageError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -174,3 +176,24 @@ def test_no_images_no_records(tmp_path: Path, task: Mean) -> None:
 def test_the_same_image_twice_gives_its_record_twice(tmp_path: Path, refs: list[ImageRef], task: Mean) -> None:
     assert means(list(map_images(task, [refs[2], refs[2]], data(tmp_path)))) == [20.0, 20.0]
     assert task.calls() == 1
+
+
+@dataclass(frozen=True)
+class Dies(Mean):
+    """Is killed at the image of grey 50, as the kernel does where memory runs out."""
+
+    def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
+        if image[0, 0, 0] == 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(image, prior)
+
+
+def test_a_killed_worker_is_an_error_in_words_and_what_is_done_is_kept(tmp_path: Path, refs: list[ImageRef]) -> None:
+    (tmp_path / "log").mkdir()
+    task, whole = Dies(tmp_path / "log"), Mean(tmp_path / "log")
+    with pytest.raises(WorkerError, match=r"mean: a worker process was killed.*set data\.workers below 2"):
+        list(map_images(task, refs, data(tmp_path, workers=2)))
+    done = task.calls()
+    assert done >= 1
+    assert means(list(map_images(whole, refs, data(tmp_path, workers=2)))) == [10.0 * i for i in range(9)]
+    assert whole.calls() <= 9 - done + 1  # one may have been computed, and not kept any more

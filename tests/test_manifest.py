@@ -17,7 +17,7 @@ from tmuad.cache import Cache
 from tmuad.config import DataParams
 from tmuad.data import verify as verify_module
 from tmuad.data.layouts import Problem
-from tmuad.data.manifest import SCHEMA, build_manifest, held_out, survey, write_problems
+from tmuad.data.manifest import SCHEMA, build_manifest, few_shots, held_out, survey, write_problems
 from tmuad.errors import ArtifactError, DataError, ImageError
 from tmuad.parquet import read_parquet, write_parquet
 
@@ -252,7 +252,7 @@ def test_files_that_are_known_are_not_decoded_again(tmp_path: Path, monkeypatch:
     root, cache = datasets.mvtec_ad(tmp_path / "kit"), Cache(tmp_path / "cache")
     first = build(root, cache=cache)
     decoded: list[str] = []
-    for name in ("read_picture", "read_full_mask"):
+    for name in ("read_picture", "read_labels"):
         real = getattr(verify_module, name)
 
         def spy(path: Path, *args: Any, real: Any = real, **options: Any) -> Any:
@@ -283,3 +283,30 @@ def test_problems_csv_in_a_read_only_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"problems\.csv: cannot be written .*; make the folder writable"):
         write_problems([], tmp_path / "file" / "problems.csv")
+
+
+# ---- few-shot
+
+
+@settings(max_examples=100, deadline=None)
+@given(IDS, st.integers(1, 60), st.integers(0, 5))
+def test_shots_are_chosen_by_content_and_seed_and_grow_one_by_one(image_ids: list[str], shots: int, seed: int) -> None:
+    chosen = few_shots(image_ids, shots, seed)
+    assert len(chosen) == min(shots, len(image_ids)) and chosen <= set(image_ids)
+    assert few_shots(sorted(image_ids), shots, seed) == chosen
+    assert chosen <= few_shots(image_ids, shots + 1, seed)
+
+
+def test_shots_leave_all_other_normal_images_out(tmp_path: Path) -> None:
+    root = datasets.mvtec_loco(tmp_path, train=12)
+    manifest, problems = build_manifest(
+        root, "mvtec_loco", on_bad_image="stop", max_pixels=10**6, holdout=0.2, shots=4, shots_seed=3
+    )
+    assert manifest["split"].value_counts().to_dict() == {"train": 3, "test": 3, "validation": 1}
+    assert "data.shots: 4; 9 of 13 normal images are not used" in whole_set(problems)
+    others, _ = build_manifest(
+        root, "mvtec_loco", on_bad_image="stop", max_pixels=10**6, holdout=0.2, shots=4, shots_seed=4
+    )
+    assert set(others["path"]) != set(manifest["path"])
+    with pytest.raises(DataError, match=r"data\.shots is 13, but there are 12 training images; lower it"):
+        build_manifest(root, "mvtec_loco", on_bad_image="stop", max_pixels=10**6, holdout=0.2, shots=13)

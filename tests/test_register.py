@@ -89,6 +89,16 @@ def test_any_way_to_write_units(tmp_path: Path, params: Path, text: str) -> None
     assert ("\r\n" in text) == (params.read_bytes().count(b"\r\n") == params.read_bytes().count(b"\n"))
 
 
+@pytest.mark.parametrize(
+    "text", ["units:\n", "units: null\n", "units: ~  # none\n", "units:\n# none yet\n\ndata:\n  size: 96\n"]
+)
+def test_units_with_nothing_under_them_get_their_first_one(tmp_path: Path, params: Path, text: str) -> None:
+    params.write_text(text)
+    register(datasets.mvtec_ad(tmp_path / "kit"), None, "auto", params)
+    assert list(load_params(params).units) == ["kit"]
+    assert all(line in params.read_text() for line in text.splitlines() if not line.startswith("units"))
+
+
 def test_a_file_that_new_lines_would_damage_is_left_alone(tmp_path: Path, params: Path) -> None:
     text = "units: {old: {root: x, layout: folder},}\n"
     params.write_text(text)
@@ -217,6 +227,20 @@ def test_a_read_only_folder(tmp_path: Path, params: Path, monkeypatch: pytest.Mo
 # ---- what is said
 
 
+@pytest.mark.parametrize("name", [".", "..", "artifacts", "reports/panels/kit", ".tmuad-cache"])
+def test_what_the_project_writes_is_no_data_set(tmp_path: Path, name: str) -> None:
+    """dvc would call it a circle, and run nothing at all."""
+    home = tmp_path / "all" / "project"
+    datasets.picture(home / name / "000.png", 1)
+    params = home / "params.yaml"
+    params.write_text("units: {}\n")
+    with pytest.raises(DataError, match=r"holds this project itself|which this project writes"):
+        register(home / name, "kit", "auto", params)
+    assert params.read_text() == "units: {}\n"
+    datasets.picture(home / "data/kit/000.png", 2)
+    register(home / "data/kit", None, "auto", params)
+
+
 def test_render(tmp_path: Path, params: Path) -> None:
     root = datasets.mvtec_loco(tmp_path / "set [1]/kit")
     datasets.mvtec_ad(tmp_path / "set [1]/bag")
@@ -230,10 +254,11 @@ def test_render(tmp_path: Path, params: Path) -> None:
     lines = [line.split() for line in text.splitlines()]
     assert ["train", "7", "-", "-"] in lines
     assert ["test", "1", "1", "1"] in lines
-    assert "pixels: 32 x 32 (10 images), 64 x 48 (1 images)" in text
+    assert "pixels: 32 x 32 (10 images), 64 x 48 (1 image)" in text
     assert "more problems; the stage prepare lists all of them" in text
     assert "notes: no category: no folder train/good in it; ignored" in text
     assert "Note: the folder 'set [1]' is called 'set-1'" in text
+    assert text.splitlines()[-1] == "Next: dvc repro"
     assert "\x1b" not in text
 
 
@@ -244,3 +269,4 @@ def test_render_of_many_sizes(tmp_path: Path, params: Path) -> None:
         Image.fromarray(noise).save(tmp_path / f"kit/{side}.png")
     text = describe_registration(register(tmp_path / "kit", None, "auto", params))
     assert "pixels: 10 sizes from 40 x 20 to 40 x 29" in text
+    assert text.splitlines()[-1] == "Next: dvc repro fuse@kit"

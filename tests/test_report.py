@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from tmuad.errors import ArtifactError
+from tmuad.evaluate.cells import Cell
 from tmuad.report.overlay import CONTOUR, heat_overlay, outline
 from tmuad.report.pages import write_page
-from tmuad.report.panels import INDEX, SHEET, Example, choose_examples, write_panels
+from tmuad.report.panels import INDEX, SHEET, Example, choose_examples, named_kind, write_panels
 from tmuad.report.tables import UnitResult, load_results, results_csv, results_frame, results_markdown
 from tmuad.report.terminal import print_results
 
@@ -73,6 +75,17 @@ def test_means_are_per_data_set_and_over_all_and_over_what_exists(results):
     assert list(results_frame(results[:1])["unit"]) == ["demo.a"]
 
 
+def test_a_unit_without_test_images_takes_no_part_in_means_and_has_no_lines_of_dashes(results):
+    none = {"auroc": None, "auroc_logical": None, "auroc_structural": None, "average": None}
+    empty = metrics(
+        0.5, 0.5, image=none, pixel=none, banks={b: {"image": none} for b in ("text", "objects", "patches")}
+    )
+    found = [results[0], UnitResult("mine", empty)]
+    assert list(results_frame(found)["unit"]) == ["demo.a", "mine"]
+    assert "| mine | – |" in results_markdown(found) and "| mine | text |" not in results_markdown(found)
+    assert list(results_frame([UnitResult("mine", empty)])["unit"]) == ["mine"]
+
+
 def test_csv_reads_back(results):
     frame = pd.read_csv(io.StringIO(results_csv(results)))
     assert frame["image_auroc_structural"].tolist() == pytest.approx([0.8, 0.6, 0.7, 0.7, 0.7])
@@ -89,9 +102,40 @@ def test_markdown_says_everything_and_escapes(results):
     assert "| tile | no logical samples | image.auroc_logical |" in text
     assert "&lt;script>" in text and "<script>" not in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}) == 1
+
+
+def with_bootstrap(unit, value, spread, seed):
+    """A unit whose figures have intervals and, for the means, replicates."""
+    draws = np.random.default_rng(seed).normal(value, spread, 400)
+    cell = Cell(value, np.concatenate(([value], draws)))
+    entry = {
+        "difference": -0.031,
+        "low": -0.05,
+        "high": 0.012,
+        "within_noise": True,
+        "metric": "banks.text.image.auroc",
+    }
+    known = metrics(value, value, intervals={"image": {"auroc_logical": [value - 0.05, 0.99]}}, comparisons=[entry])
+    known["defects"] = {name: {"images": 2, "image": {"auroc": value}} for name in ("dent", "scratch")}
+    return UnitResult(unit, known, cells={("image", "auroc_logical"): cell})
+
+
+def test_intervals_of_units_and_of_their_mean():
+    units = [with_bootstrap("demo.a", 0.9, 0.02, 0), with_bootstrap("demo.b", 0.8, 0.02, 1)]
+    frame = results_frame(units).set_index("unit")
+    assert frame.loc["demo.a", ["image_auroc_logical_low", "image_auroc_logical_high"]].tolist() == [0.85, 0.99]
+    low, high = frame.loc["demo", ["image_auroc_logical_low", "image_auroc_logical_high"]]
+    half = 1.96 * 0.02 / np.sqrt(2)  # the mean of two independent figures
+    assert (low, high) == pytest.approx((0.85 - half, 0.85 + half), abs=0.004)
+    assert pd.isna(frame.loc["demo", "pixel_auroc_low"])
+    text = results_markdown(units)
+    assert "| demo.a | 90.0 [85.0, 99.0] | 90.0 |" in text
+    assert "-3.1 [-5.0, +1.2], within noise |" in text
+    assert "| demo.a | dent | 2 | 90.0 | – |" in text
+    assert "image_auroc_logical_low" in results_csv(units)
 
 
 def test_tables_of_nothing(results):
@@ -127,6 +171,32 @@ def test_terminal_shows_results_and_where_to_look_next_in_80_columns(results):
     assert re.search(r"demo\.a +90\.0 +80\.0 +70\.0 +85\.0", text)
     assert "late: not run" in text and "1 problem in the data" in text
     assert "tmuad score IMAGE --unit demo.a" in text
+
+
+def test_names_of_units_and_commands_are_never_folded(results):
+    named = [replace(results[0], unit="demo.electronics_tray"), *results[1:]]
+    text = io.StringIO()
+    print_results(named, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert any(line.split()[:1] == ["demo.electronics_tray"] and len(line.split()) == 9 for line in lines)
+    assert any("tmuad score IMAGE --unit demo.electronics_tray" in line and "judge" in line for line in lines)
+
+
+def test_before_the_first_run_the_next_step_is_to_run(results):
+    text = io.StringIO()
+    print_results([r for r in results if r.metrics is None], Console(file=text, width=80))
+    assert "dvc repro" in text.getvalue() and "reports/" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "defect", "words"),
+    [
+        ("good", "", "good"), ("structural", "scratch", "structural: scratch"),
+        ("logical", "logical_anomalies", "logical"), ("structural", "structural_anomalies", "structural"),
+    ],
+)  # fmt: skip
+def test_a_defect_is_named_where_its_name_says_more_than_its_kind(kind, defect, words):
+    assert named_kind(kind, defect) == words
 
 
 # --- overlays
@@ -272,13 +342,23 @@ def test_page_is_whole_self_contained_and_escaped(tmp_path, results):
     assert (tmp_path / "index.html").read_bytes() == content
 
 
+def test_the_page_fits_a_narrow_window(tmp_path, results):
+    """Links of many units wrap, and every table that may be wide scrolls by itself."""
+    many = [replace(results[0], unit=f"data.category{i}") for i in range(30)]
+    write_page(tmp_path, [*many, *results])
+    text = (tmp_path / "index.html").read_text()
+    nav = re.search(r"<nav>(.*?)</nav>", text, re.DOTALL).group(1)
+    assert nav.count("</a> <a") == nav.count("<a") - 1
+    assert text.count("<table") == len(re.findall(r"<div class=scroll><table", text)) > 30
+
+
 def test_page_of_nothing_says_what_to_do(tmp_path):
     write_page(tmp_path / "reports", [])
     assert "dvc repro" in (tmp_path / "reports/index.html").read_text()
 
 
 def test_damaged_panel_list_is_named(tmp_path, results):
-    (tmp_path / "demo.a/panels").mkdir(parents=True)
-    (tmp_path / "demo.a/panels" / INDEX).write_text("[{")
+    (tmp_path / "panels/demo.a").mkdir(parents=True)
+    (tmp_path / "panels/demo.a" / INDEX).write_text("[{")
     with pytest.raises(ArtifactError, match=INDEX):
         write_page(tmp_path, results)

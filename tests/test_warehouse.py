@@ -28,7 +28,7 @@ def image(image_id, split="train", kind="good", defect=""):
 def description(image_id, name, count, position, size):
     places = [0.5] * count
     texts = (f"{count} {name} at {position}", f"T of {image_id}")
-    lists = ([position], places, places, places, [RUNS] * count, RUNS)
+    lists = ([position], places, places, places, list(range(count)), [RUNS] * count, RUNS)
     return row(tables.DESCRIPTIONS_SCHEMA, image_id, name, count, position, size, *texts, *lists)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
-from tmuad.commands import models  # noqa: E402
+from tmuad.commands import data, evaluation, models  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -40,6 +40,8 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 
+data.register(app)
+evaluation.register(app)
 models.register(app)
 
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
@@ -49,6 +51,8 @@ class LayoutChoice(StrEnum):
     auto = "auto"
     mvtec_ad = "mvtec_ad"
     mvtec_loco = "mvtec_loco"
+    visa = "visa"
+    bmad = "bmad"
     folder = "folder"
 
 
@@ -69,10 +73,11 @@ def init(
 ) -> None:
     """Check a data set, register its units in params.yaml, and say what was found.
 
-    Layouts: mvtec_ad (train/good, test/<defect>, ground_truth), mvtec_loco (with validation/good and several masks per
-    image), folder (good images alone). Nothing is copied or changed in the data set.
+    Layouts: mvtec_ad (train/good, test/DEFECT, ground_truth), mvtec_loco (with validation/good and several masks per
+    image), visa (Data/Images with split_csv/1cls.csv), bmad (test/Ungood with img and label), folder (good images
+    alone). MPDD and VisA's one-class form have the layout mvtec_ad. Nothing is copied or changed in the data set.
     """
-    from tmuad.data.catalog import parse_names, write_names
+    from tmuad.data.object_names import parse_names, write_names
     from tmuad.data.register import describe_registration, register
     from tmuad.workspace import CATALOG
 
@@ -87,7 +92,7 @@ def init(
 def score(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images.")],
     unit: Unit,
-    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/<unit>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/UNIT.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image and line, for machines.")] = False,
     on_bad_image: Annotated[BadImage | None, typer.Option(help="Default: data.on_bad_image of params.yaml.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an image is anomalous.")] = False,
@@ -116,7 +121,7 @@ def score(
 def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params.yaml.")]) -> None:
     """Show the object classes of a fitted unit, and where to name them.
 
-    Writes reports/<unit>/classes.png (examples of each class) and, if there is none yet, data/names/<unit>.yaml.
+    Writes reports/UNIT/classes.png (examples of each class) and, if there is none yet, data/names/UNIT.yaml.
     """
     from tmuad.report.classes import describe_classes
 

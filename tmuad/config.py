@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from tmuad.config_models import (
     ClipFinetuneParams,
@@ -21,7 +21,7 @@ from tmuad.config_models import (
 from tmuad.errors import ParameterError
 from tmuad.section import Section
 
-Layout = Literal["mvtec_ad", "mvtec_loco", "folder"]
+Layout = Literal["mvtec_ad", "mvtec_loco", "visa", "bmad", "folder"]
 DemoCategory = Literal["hardware_kit", "electronics_tray"]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -41,6 +41,8 @@ class DataParams(Section):
     holdout: float = Field(
         0.2, gt=0, lt=1
     )  # share of the normal images kept for calibration where no validation split exists
+    shots: int | None = Field(None, ge=1)  # few-shot: use this many of the normal images, calibration included
+    shots_seed: int = Field(0, ge=0)  # which ones
     workers: int = Field(0, ge=0)  # processes that map over images; 0: one per core
     cache: str = ".tmuad-cache"  # per-image results; may be deleted at any time
 
@@ -149,6 +151,12 @@ class TextScoreParams(Section):
     position: Literal["places", "words"] = (
         "places"  # compare with all normal places, or O_pos with that of T_sim (paper)
     )
+    matching: Literal["auto", "strict", "relaxed"] = "auto"  # relaxed: object classes alone, no count, position or size
+    strict_from: int = Field(5, ge=1)  # `auto` is strict from this many normal images in the text bank on
+
+    def strict(self, normals: int) -> bool:
+        """Whether counts, positions and sizes are compared, given the number of normal images in the text bank."""
+        return self.matching == "strict" or (self.matching == "auto" and normals >= self.strict_from)
 
 
 class BankWeights(Section):
@@ -169,6 +177,13 @@ class DecideParams(Section):
     false_alarm_rate: float = Field(0.05, gt=0, lt=1)
 
 
+class EvaluateParams(Section):
+    """Intervals of the figures; see tmuad/evaluate/bootstrap.py."""
+
+    resamples: int = Field(500, ge=0, le=10_000)  # of the test images; 0: no intervals
+    seed: int = Field(0, ge=0)
+
+
 class Params(Section):
     units: dict[UnitName, UnitParams]
     profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
@@ -185,6 +200,13 @@ class Params(Section):
     text_score: TextScoreParams = TextScoreParams()
     fuse: FuseParams = FuseParams()
     decide: DecideParams = DecideParams()
+    evaluate: EvaluateParams = EvaluateParams()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, raw: Any) -> Any:
+        """A section with nothing under its name, as when all its lines are commented out, has its defaults."""
+        return {key: {} if value is None else value for key, value in raw.items()} if isinstance(raw, dict) else raw
 
     def unit(self, name: str) -> UnitParams:
         """The unit `name`, or an error that lists the units there are."""

@@ -8,9 +8,11 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeGuard
@@ -22,6 +24,7 @@ from tmuad.cache import Cache, Record, fingerprint
 from tmuad.config import DataParams
 from tmuad.data import decode, images, pixels, tiff
 from tmuad.data.images import read_image, resize
+from tmuad.errors import WorkerError
 from tmuad.progress import track
 
 log = logging.getLogger(__name__)
@@ -84,6 +87,7 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
 
     Raises:
         ImageError: an image cannot be read any more. Results so far are in the cache: the next run goes on from there.
+        WorkerError: a worker process was killed.
     """
     mapper = _Mapper(task, data)
     missing = [ref for ref in images if not mapper.cache.has(ref.image_id, mapper.kinds[task.name])]
@@ -139,9 +143,15 @@ def _fill(mapper: _Mapper, missing: list[ImageRef]) -> None:
         return
     # Fork where it is safe: it takes 10 ms where spawn takes a second of imports per worker.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(mapper,)) as pool:
-        for _ in track(pool.map(_run, missing, chunksize=4), mapper.task.name, len(missing)):
-            pass
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(mapper,)) as pool:
+            for _ in track(pool.map(_run, missing, chunksize=4), mapper.task.name, len(missing)):
+                pass
+    except BrokenProcessPool:
+        raise WorkerError(
+            f"{mapper.task.name}: a worker process was killed, most likely for want of memory; set data.workers below "
+            f"{workers} and run again, what is done is kept"
+        ) from None
 
 
 def _is_batched(task: Task) -> TypeGuard[BatchTask]:
@@ -171,6 +181,15 @@ _worker: _Mapper
 def _start(mapper: _Mapper) -> None:
     global _worker  # noqa: PLW0603  (one per worker process: the task travels once, not with every image)
     _worker = mapper
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next image for ever, and keep its memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(ref: ImageRef) -> None:

@@ -17,6 +17,10 @@ class ImageError(TmuadError):
     """One image or mask cannot be used. Subject to `data.on_bad_image`."""
 
 
+class WorkerError(TmuadError):
+    """A worker process ended before its work did."""
+
+
 class ArtifactError(TmuadError):
     """A file that an earlier stage should have written is missing, truncated or from another version."""
 

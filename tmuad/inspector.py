@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tmuad.banks.patches import DETAIL, PatchBank
 from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.config import Params
@@ -16,6 +17,7 @@ from tmuad.describe.classifier import ObjectClassifier
 from tmuad.describe.description import ImageDescription, describe
 from tmuad.describe.slots import load_classifier, said_of_image
 from tmuad.describe.table import read_descriptions, scene_object
+from tmuad.encode.filters import STRIDE
 from tmuad.encode.slots import feature_task
 from tmuad.engine import run_once
 from tmuad.errors import ArtifactError
@@ -46,12 +48,12 @@ class Inspector:
 
     @classmethod
     def load(cls, unit: str, params: Params) -> "Inspector":
-        """Raises ParameterError for an unknown unit, ArtifactError for one that is not fitted."""
+        """Raises ParameterError for an unknown unit, ArtifactError for one that is not fitted, or otherwise than asked."""
         params.unit(unit)
         paths, shape = UnitPaths(unit), (params.data.size, params.data.size)
         if not paths.calibration.exists():
             raise ArtifactError(f"{unit}: not fitted yet ({paths.calibration} is missing); run: dvc repro fuse@{unit}")
-        return cls(
+        inspector = cls(
             unit=unit,
             params=params,
             classes=load_classes(paths.classes),
@@ -62,6 +64,22 @@ class Inspector:
             calibration=load_calibration(paths.calibration),
             names=load_names(NAMES / f"{unit}.yaml"),
         )
+        if changed := inspector._changed():
+            raise ArtifactError(
+                f"{unit}: fitted with another {changed} than params.yaml has now; run: dvc repro fuse@{unit}"
+            )
+        return inspector
+
+    def _changed(self) -> str:
+        """The parameter that was changed since the fit, as far as the shapes of what was learnt tell; or nothing."""
+        size = self.params.data.size
+        runs = next((o.runs for entry in self.text_bank.entries for o in entry.objects), None)
+        pixels = size**2 if runs is None else int(runs.sum())
+        layer = self.patch_bank.places.get(DETAIL) if isinstance(self.patch_bank, PatchBank) else None
+        if pixels != size**2 or (layer is not None and len(layer.level) != max(4, size // STRIDE)):
+            return "data.size"
+        crop = self.params.finetune.crop_size
+        return "finetune.crop_size" if self.classifier.crop_size != crop else ""
 
     def inspect(self, image: NDArray[np.uint8], image_id: str = "") -> tuple[Verdict, ImageDescription]:
         """Verdict on one image (S, S, 3) uint8 RGB as `tmuad.engine.load_image` returns it, and what it shows."""

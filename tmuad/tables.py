@@ -163,3 +163,11 @@ BANK_FINDINGS_SCHEMA = pa.schema(
         column("where", pa.string(), "grid cells of the region in words"),
     ]
 )
+
+REPLICATES_SCHEMA = pa.schema(
+    [
+        column("metric", _STRINGS, "keys that lead to the figure in metrics.json"),
+        column("value", pa.float64(), "the figure, 0..1"),
+        column("replicates", pa.list_(pa.float32()), "the figure in each bootstrap resample, that of the images first"),
+    ]
+)

@@ -102,5 +102,9 @@ class UnitPaths:
         return self.folder / "metrics.json"
 
     @property
+    def replicates(self) -> Path:  # evaluate: every figure in every bootstrap resample
+        return self.folder / "replicates.parquet"
+
+    @property
     def curves(self) -> Path:  # evaluate
         return self.folder / "roc.csv"

@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
 from tmuad.banks.grid import interpolate
 from tmuad.banks.objects import Labelled
+from tmuad.banks.patches import PatchImage
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
-from tmuad.encode import ObjectFeatures, PatchFeatures
+from tmuad.encode import ObjectFeatures
 from tmuad.errors import DataError
 
 MARK = "cosine."  # prefix of the tensors' names, by which a file says what it is
@@ -31,7 +32,7 @@ class CosinePatchBank:
     layers: dict[str, Matrix]
 
     @classmethod
-    def fit(cls, features: Iterable[PatchFeatures], params: PatchBankParams) -> "CosinePatchBank":
+    def fit(cls, images: Iterable[PatchImage], params: PatchBankParams) -> "CosinePatchBank":
         """From the features of the normal training images, one at a time; K centroids per encoder and layer.
 
         A layer looks at `max_patches` patches, as many of each image. How many images there are is known only at the end,
@@ -42,8 +43,8 @@ class CosinePatchBank:
         """
         gathered: dict[str, list[Matrix]] = {}
         step = 1
-        for number, image in enumerate(features):
-            for name, layer in image.items():
+        for number, image in enumerate(images):
+            for name, layer in image.features.items():
                 rows = layer.reshape(-1, layer.shape[-1]).astype(np.float32)
                 order = np.random.default_rng(number).permutation(len(rows))  # the first rows of it are a fair sample
                 gathered.setdefault(name, []).append(rows[order[: -(-len(rows) // step)]])
@@ -57,15 +58,15 @@ class CosinePatchBank:
                 {n: kmeans(_unit(np.concatenate(gathered[n])), params.clusters, params.seed) for n in sorted(gathered)}
             )
 
-    def calibrate(self, features: Iterable[PatchFeatures]) -> "CosinePatchBank":
+    def calibrate(self, images: Iterable[PatchImage]) -> "CosinePatchBank":
         """The same bank: nothing in it depends on what distance is usual."""
         return self
 
-    def distances(self, features: PatchFeatures) -> Matrix:
+    def distances(self, image: PatchImage) -> Matrix:
         """(h, w) of the finest layer: Eq. 4's 1 - cosine to the nearest centroid, the mean over the layers."""
         maps: dict[str, Matrix] = {}
         for name, centroids in self.layers.items():
-            layer = features[name]
+            layer = image.features[name]
             distance, _ = nearest(_unit(layer.reshape(-1, layer.shape[-1]).astype(np.float32)), centroids)
             maps[name] = distance.reshape(layer.shape[:2])
         finest = max(maps.values(), key=len)

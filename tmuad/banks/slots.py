@@ -1,29 +1,23 @@
 """Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patches import PatchBank
+from tmuad.banks.patches import Defects, PatchBank, PatchImage
 from tmuad.config import ObjectBankParams, PatchBankParams
-from tmuad.encode import PatchFeatures
 from tmuad.engine import ImageRef
 
 AnyObjectBank = ObjectBank | CosineObjectBank
 AnyPatchBank = PatchBank | CosinePatchBank
 
 
-def fit_patch_bank(
-    features: Iterable[PatchFeatures], params: PatchBankParams, defects: Iterable[NDArray[np.floating]]
-) -> AnyPatchBank:
+def fit_patch_bank(images: Iterable[PatchImage], params: PatchBankParams, defects: Sequence[Defects]) -> AnyPatchBank:
     """See the banks' own `fit`."""
     if params.distance == "cosine":
-        return CosinePatchBank.fit(features, params)
-    return PatchBank.fit(features, params, defects)
+        return CosinePatchBank.fit(images, params)
+    return PatchBank.fit(list(images), params, defects)
 
 
 def fit_object_bank(

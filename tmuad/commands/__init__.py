@@ -1,1 +1,1 @@
-"""Commands of `tmuad`, a module per topic; `tmuad/cli.py` registers them."""
+"""The commands of the `tmuad` program by topic; each module has `register(app)`."""

@@ -1,119 +1,97 @@
-"""Object names per category: what a grounded segmenter looks for. data/catalog/<data set>.yaml lists them:
+"""What is known of the public data sets: categories, objects, licence, counts. One YAML file each in data/catalog."""
 
-    categories:
-      screw_bag: {objects: [screw, nut, washer]}
-
-A unit `mvtec_loco.screw_bag` is the category screw_bag of the data set mvtec_loco; a unit without a dot is both.
-"""
-
-import json
-import re
-from collections.abc import Callable, Sequence
+import difflib
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import yaml
+from pydantic import Field, StringConstraints, ValidationError
 
-from tmuad.cache import write_atomic
+from tmuad.config import Layout, read_yaml
 from tmuad.errors import ParameterError
+from tmuad.section import Section
+
+CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
+GROUPS = ("train", "validation", "test_good", "test_logical", "test_structural")
+Text = Annotated[str, StringConstraints(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
-def data_set_of(unit: str) -> tuple[str, str]:
-    """Data set and category of a unit's name."""
-    data_set, _, category = unit.partition(".")
-    return data_set, category or data_set
+class Category(Section):
+    """One category as its authors publish it."""
+
+    objects: tuple[Text, ...] = Field(min_length=1)  # what the pictures show, as prompts
+    images: dict[Text, Count]  # group of `GROUPS` -> images; a group that is not named is not compared
 
 
-def object_names(unit: str, folder: Path) -> tuple[str, ...]:
-    """The object names of `unit`; empty if the catalogue does not know it.
+class PaperCounts(Section):
+    """Images that the TMUAD paper states (section IV-A)."""
+
+    train: Count
+    test_good: Count | None = None
+    test_anomalous: Count
+
+
+class DatasetEntry(Section):
+    """One data set."""
+
+    name: Text
+    layouts: tuple[Layout, ...] = Field(min_length=1)
+    homepage: Text
+    licence: Text
+    citation: Text
+    categories: dict[Text, Category] = Field(min_length=1)
+    aliases: dict[Text, tuple[Text, ...]] = Field(default_factory=dict)  # category -> other names of its folder
+    paper: PaperCounts
+    notes: Text  # where the paper and the published data set differ
+
+    def category_of(self, folder: str) -> str | None:
+        """The category that a folder of this name holds; None if none does."""
+        for category in self.categories:
+            if folder.lower() in {name.lower() for name in (category, *self.aliases.get(category, ()))}:
+                return category
+        return None
+
+    def total(self, group: str) -> int:
+        """Images of a group of `GROUPS` over all categories."""
+        return sum(category.images.get(group, 0) for category in self.categories.values())
+
+
+def dataset_names(folder: Path = CATALOG) -> list[str]:
+    """Names of the public data sets in the catalogue, without those of which only a user's object names are known."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not _names_alone(path))
+
+
+def _names_alone(path: Path) -> bool:
+    """Whether `tmuad init --classes` wrote the file: it holds object names and nothing else."""
+    try:
+        raw = read_yaml(path)
+    except ParameterError:
+        return False  # whoever asks for it gets the reason
+    return isinstance(raw, dict) and set(raw) == {"categories"}
+
+
+def load_dataset(name: str, folder: Path = CATALOG) -> DatasetEntry:
+    """The entry `name`.
 
     Raises:
-        ParameterError: the file is not a catalogue, a name is empty, or stands twice.
+        ParameterError: there is no such entry, or its file is not as it should be.
     """
-    from tmuad.config import read_yaml
-
-    data_set, category = data_set_of(unit)
-    path = folder / f"{data_set}.yaml"
-    if not path.exists():
-        return ()
-    raw = read_yaml(path)
-    categories = raw.get("categories") if isinstance(raw, dict) else None
-    if not isinstance(categories, dict):
-        raise ParameterError(f"{path}: expected 'categories', a mapping of names to {{objects: [...]}}")
-    entry = categories.get(category)
-    if entry is None:
-        return ()
-    objects = entry.get("objects", []) if isinstance(entry, dict) else entry
-    if not isinstance(objects, list) or not all(isinstance(o, str) and o.strip() for o in objects):
-        raise ParameterError(f"{path}: categories.{category}.objects: expected a list of names, found {objects!r}")
-    names = tuple(" ".join(o.split()) for o in objects)
-    twice = sorted({n for n in names if [m.lower() for m in names].count(n.lower()) > 1})
-    if twice:
-        raise ParameterError(f"{path}: categories.{category}.objects: {twice[0]!r} stands twice; remove one")
-    return names
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """'screw, lens' -> ('screw', 'lens').
-
-    Raises:
-        ParameterError: there is no name, or one stands twice.
-    """
-    names = tuple(" ".join(part.split()) for part in text.split(",") if part.strip())
-    if not names:
-        raise ParameterError(f'--classes {text!r}: no name in it; for instance --classes "screw, lens"')
-    if len({n.lower() for n in names}) < len(names):
-        raise ParameterError(f"--classes {text!r}: a name stands twice")
-    return names
-
-
-def write_names(units: Sequence[str], names: Sequence[str], folder: Path) -> list[Path]:
-    """Enter `names` for `units`; other lines of a file that is there stay as they are. Returns the files written.
-
-    Raises:
-        ParameterError: a unit has other names already, or a file is laid out in a way that new lines would damage.
-    """
-    written = []
-    for unit in units:
-        known = object_names(unit, folder)
-        data_set, category = data_set_of(unit)
-        path = folder / f"{data_set}.yaml"
-        if known == tuple(names):
-            continue
-        line = f"{_scalar(category)}: {{objects: [{', '.join(_scalar(n) for n in names)}]}}"
-        if known:
-            raise ParameterError(f"{path}: {category} has the objects {', '.join(known)} already; change them there")
-        text = path.read_text(encoding="utf-8") if path.exists() else _HEAD.format(data_set=data_set)
-        edited = re.sub(r"(?m)^categories:[ \t]*(#.*)?$", _followed_by(line), text, count=1)
-        try:
-            sound = _entry(edited, category) == list(names) and _others(edited, category) == _others(text, category)
-        except yaml.YAMLError:
-            sound = False
-        if not sound:
-            raise ParameterError(f"{path}: cannot be added to without harm; add under 'categories:' the line\n  {line}")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, edited.encode())
-        written.append(path)
-    return written
-
-
-_HEAD = """# What the categories of {data_set} show. A grounded segmenter looks for these names; edit them freely.
-categories:
-"""
-
-
-def _followed_by(line: str) -> Callable[[re.Match[str]], str]:
-    return lambda match: f"{match[0]}\n  {line}"
-
-
-def _entry(text: str, category: str) -> Any:
-    return (yaml.safe_load(text)["categories"] or {}).get(category, {}).get("objects")
-
-
-def _others(text: str, category: str) -> Any:
-    return {k: v for k, v in (yaml.safe_load(text)["categories"] or {}).items() if k != category}
-
-
-def _scalar(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z][\w -]*", text) and yaml.safe_load(text) == text
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    known = dataset_names(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ParameterError(f"unknown data set '{name}'; the catalogue has: {', '.join(known) or 'none'}.{hint}")
+    path = folder / f"{name}.yaml"
+    try:
+        entry = DatasetEntry.model_validate(read_yaml(path))
+    except ValidationError as error:
+        details = error.errors()[0]
+        place = ".".join(str(part) for part in details["loc"])
+        raise ParameterError(f"{path}: {place}: {details['msg']}, found {details['input']!r}") from None
+    for category, found in entry.categories.items():
+        unknown = sorted(set(found.images) - set(GROUPS))
+        if unknown:
+            raise ParameterError(
+                f"{path}: categories.{category}.images: unknown {unknown[0]}; known: {', '.join(GROUPS)}"
+            )
+    return entry

@@ -84,6 +84,14 @@ def read_mask(paths: Sequence[Path], shape: tuple[int, int], size: int) -> NDArr
 
 def read_full_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask file `path` in the pixels of its image of `shape` (H, W); see `read_mask`."""
+    return read_labels(path, shape) > 0
+
+
+def read_labels(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The values of the mask file `path` in the pixels of its image of `shape` (H, W): (H, W), 0 where nothing is marked.
+
+    Of a colour mask the bits of the channels are joined. See `read_mask` for JPEG and the errors.
+    """
     height, width = header_shape(path, _MASK)  # before decoding: a mask of the right size is one that fits in memory
     if (height, width) != shape:
         raise ImageError(
@@ -92,7 +100,8 @@ def read_full_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
         )
     noise = 127 if path.suffix.lower() in {".jpg", ".jpeg"} else 0
     red, green, blue = np.moveaxis(decode(path, _MASK).pixels, 2, 0)
-    return np.asarray((red | green | blue) > noise)  # of the bits, because 127 is all bits but the highest
+    values: NDArray[np.uint8] = red | green | blue
+    return np.where(values > noise, values, np.uint8(0))  # of the bits, because 127 is all bits but the highest
 
 
 def shrink_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """One table for every data set: which images there are, what they are, and where their masks lie."""
 
 import csv
+import hashlib
 import io
 import re
 from collections import defaultdict
@@ -15,7 +16,9 @@ import pyarrow as pa
 from tmuad.cache import Cache
 from tmuad.config import DataParams, Layout
 from tmuad.data.layouts import Problem, read
+from tmuad.data.layouts.mvtec_loco import saturations
 from tmuad.data.layouts.splits import UNMASKED
+from tmuad.data.mask_values import odd_masks
 from tmuad.data.verify import Verified, verify
 from tmuad.errors import DataError, ImageError
 from tmuad.parquet import write_artifact
@@ -49,6 +52,8 @@ def build_manifest(
     max_pixels: int,
     holdout: float,
     bits: int = 16,
+    shots: int | None = None,
+    shots_seed: int = 0,
     cache: Cache | None = None,
     workers: int = 0,
 ) -> tuple[pd.DataFrame, Problems]:
@@ -59,6 +64,7 @@ def build_manifest(
 
     Args:
         on_bad_image: what to do when an image or a mask cannot be used: stop, or leave the image out and report it.
+        shots: use this many normal images alone, chosen by `shots_seed`; see `few_shots`.
         cache: what is known of files that were verified before; it changes the time, never the result.
 
     Raises:
@@ -66,7 +72,10 @@ def build_manifest(
         DataError: the layout is not as promised, no training image is left, or one image is found in two splits or
             under two labels.
     """
-    data = DataParams(on_bad_image=on_bad_image, max_pixels=max_pixels, holdout=holdout, bits=bits, workers=workers)
+    data = DataParams(
+        on_bad_image=on_bad_image, max_pixels=max_pixels, holdout=holdout, bits=bits, workers=workers, shots=shots,
+        shots_seed=shots_seed,
+    )  # fmt: skip
     found = survey(root, layout, data, cache)
     return found.manifest, found.problems
 
@@ -87,6 +96,7 @@ def survey(root: Path, layout: Layout, data: DataParams, cache: Cache | None = N
             "Repair or remove them, or set data.on_bad_image: skip to go on without them."
         )
     problems = list(listing.problems)
+    config = saturations(root) if layout == "mvtec_loco" else None
     prefix = str(root / "_").removesuffix("_")
     for path, message in bad.items():
         # Neither an absolute path nor an object's address, which decoders like to quote, in an artifact.
@@ -94,7 +104,10 @@ def survey(root: Path, layout: Layout, data: DataParams, cache: Cache | None = N
         problems.append(Problem(path, reason, "skipped"))
     images = [result for result in results if not isinstance(result, ImageError)]
     images, doubles = _without_duplicates(root, images)
+    problems += odd_masks(images, layout, config)
     images, empty_masks = _without_unmarked(images)
+    images, fewer = _with_shots(root, images, data)
+    problems += fewer
     images = _with_validation(images, data.holdout)
     if not any(image.entry.split == "train" for image in images):
         skipped = "".join(f"\n  {message}" for message in bad.values())
@@ -116,6 +129,15 @@ def held_out(image_ids: Sequence[str], share: float) -> set[str]:
     if len(chosen) == len(image_ids):
         return chosen - {max(image_ids, default="")}
     return chosen
+
+
+def few_shots(image_ids: Sequence[str], shots: int, seed: int) -> set[str]:
+    """Which `shots` of the normal training images `image_ids` (sha256) are used: those of the smallest hash with `seed`.
+
+    The choice depends on nothing but the images' content and the seed, and k + 1 shots are k shots and one more.
+    """
+    ordered = sorted(image_ids, key=lambda image_id: hashlib.sha256(f"{seed}\0{image_id}".encode()).digest())
+    return set(ordered[:shots])
 
 
 def write_problems(problems: Problems, path: Path) -> None:
@@ -157,8 +179,24 @@ def _without_unmarked(images: list[Verified]) -> tuple[list[Verified], Problems]
         masks = tuple(mask for mask in image.entry.masks if mask not in image.unmarked)
         decision = "ignored" if masks else f"ignored; its image is {UNMASKED}"
         problems += [Problem(mask, "a mask that marks nothing", decision) for mask in image.unmarked]
-        kept.append(replace(image, entry=replace(image.entry, masks=masks)))
+        values = tuple(found for found in image.values if found)
+        kept.append(replace(image, entry=replace(image.entry, masks=masks), values=values))
     return kept, problems
+
+
+def _with_shots(root: Path, images: list[Verified], data: DataParams) -> tuple[list[Verified], Problems]:
+    """Few-shot: all other normal images count as unknown, those of a validation split as well."""
+    if data.shots is None:
+        return images, []
+    train = [image.image_id for image in images if image.entry.split == "train"]
+    if len(train) < data.shots:
+        raise DataError(f"{root}: data.shots is {data.shots}, but there are {len(train)} training images; lower it")
+    chosen = few_shots(train, data.shots, data.shots_seed)
+    kept = [image for image in images if image.entry.split == "test" or image.image_id in chosen]
+    left = len(images) - len(kept)
+    return kept, [
+        Problem(".", f"data.shots: {data.shots}", f"{left} of {left + data.shots} normal images are not used")
+    ]
 
 
 def _with_validation(images: list[Verified], holdout: float) -> list[Verified]:

@@ -44,16 +44,17 @@ def _insert(text: str, units: Mapping[str, UnitParams]) -> str:
     """`text` with `units` after the last unit in it."""
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     node = next(value for key, value in root.value if key.value == "units")
-    if node.flow_style and node.value:
+    empty = isinstance(node, yaml.ScalarNode) or not node.value  # null, nothing at all, or {}
+    if not empty and node.flow_style:
         end = node.end_mark.index - 1
         return text[:end] + "".join(f", {_flow(name, unit)}" for name, unit in units.items()) + text[end:]
     indent, last = "  ", node
-    if node.value:
+    if not empty:
         indent = " " * node.value[0][0].start_mark.column
         while last.value and not isinstance(last.value, str):  # down to the last thing that was written
             last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
     line = last.end_mark.line
-    if not node.value:  # {}
+    if empty:
         text = text[: node.start_mark.index].rstrip(" ") + text[node.end_mark.index :]
         line = node.start_mark.line
     newline = "\r\n" if "\r\n" in text else "\n"

@@ -22,6 +22,7 @@ from tmuad.data.layouts import Problem, find_categories
 from tmuad.data.manifest import survey
 from tmuad.data.params_edit import add_units
 from tmuad.errors import DataError, ImageError, ParameterError
+from tmuad.workspace import ARTIFACTS, REPORTS
 
 MAX_UP = 2  # a root this many folders above params.yaml is still written as a relative path
 SPLITS = ("train", "validation", "test")
@@ -59,10 +60,11 @@ def register(directory: Path, name: str | None, layout: Layout | Literal["auto"]
 
     Raises:
         ParameterError: params.yaml cannot be read or written, a name is not valid, or has another root or layout.
-        DataError: no category, or one that contradicts itself.
+        DataError: no category, one that contradicts itself, or a folder that holds this project or what it writes.
         ImageError: images cannot be used and `data.on_bad_image` is stop.
     """
     params = load_params(params_path)
+    _check_place(directory, params_path, params.data.cache)
     categories, problems = find_categories(directory, None if layout == "auto" else layout)
     base, remarks = _base_name(directory, name)
     names = [f"{base}.{slug(category)}" if category else base for category, _, _ in categories]
@@ -97,7 +99,7 @@ def describe_registration(registration: Registration, width: int = 100) -> str:
     console = Console(file=text, width=width, highlight=False, markup=False, emoji=False)
     for unit in registration.units:
         state = "added" if unit.added else "already there"
-        console.print(f"{unit.name}: {unit.layout} in {unit.root} ({state})")
+        console.print(f"{unit.name}: {unit.layout} in {unit.root} ({state})", soft_wrap=True)
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 2))
         for column in ("images", *KINDS):
             table.add_column(column, justify="left" if column == "images" else "right")
@@ -110,13 +112,27 @@ def describe_registration(registration: Registration, width: int = 100) -> str:
         console.print("In the data set as a whole:")
         _print_problems(console, registration.problems)
     for remark in registration.remarks:
-        console.print(f"Note: {remark}")
+        console.print(f"Note: {remark}", soft_wrap=True)
+    fit = f"dvc repro fuse@{registration.units[0].name}" if len(registration.units) == 1 else "dvc repro"
+    console.print(f"Next: {fit}", soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _check_place(directory: Path, params_path: Path, cache: str) -> None:
+    """Raises DataError where a stage would read what stages write: dvc could then run none of them, of any unit."""
+    home, root = params_path.resolve().parent, directory.resolve()
+    if home.is_relative_to(root):
+        raise DataError(f"{directory}: holds this project itself; put the photographs in a folder of their own")
+    for name in (str(ARTIFACTS), str(REPORTS), cache):
+        if root.is_relative_to((home / name).resolve()):
+            raise DataError(f"{directory}: lies in {name}, which this project writes; copy the photographs elsewhere")
 
 
 def _sizes(sizes: dict[tuple[int, int], int]) -> str:
     if len(sizes) <= 4:
-        return ", ".join(f"{width} x {height} ({count} images)" for (width, height), count in sizes.items())
+        return ", ".join(
+            f"{width} x {height} ({count} image{'' if count == 1 else 's'})" for (width, height), count in sizes.items()
+        )
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     (w0, h0), (w1, h1) = by_area[0], by_area[-1]
     return f"{len(sizes)} sizes from {w0} x {h0} to {w1} x {h1}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from tmuad.cache import Cache, fingerprint
 from tmuad.data import decode, images, pixels, tiff
-from tmuad.data.images import MIN_SIDE, is_blank, read_full_mask, read_picture
+from tmuad.data.images import MIN_SIDE, is_blank, read_labels, read_picture
 from tmuad.data.layouts import Entry
 from tmuad.data.pixels import Request, check_shape
 from tmuad.errors import ImageError
@@ -39,7 +39,12 @@ class Verified:
     entry: Entry
     image_id: str  # sha256 of the file
     facts: Facts
-    unmarked: tuple[str, ...]  # those of the entry's masks that mark nothing
+    values: tuple[tuple[int, ...], ...]  # values above zero in each of the entry's masks
+
+    @property
+    def unmarked(self) -> tuple[str, ...]:
+        """Those of the entry's masks that mark nothing."""
+        return tuple(mask for mask, values in zip(self.entry.masks, self.values, strict=True) if not values)
 
 
 def verify(
@@ -78,9 +83,8 @@ def _verify(root: Path, entry: Entry, max_pixels: int, cache: Cache | None) -> V
         height, width, blank, deep, peak = (int(value) for value in record["facts"])
         facts = Facts(height, width, bool(blank), bool(deep), peak)
         check_shape(path, (height, width), Request(max_pixels, smallest=MIN_SIDE))
-    marked = [_marks(root / mask, (facts.height, facts.width), cache) for mask in entry.masks]
-    unmarked = tuple(mask for mask, marks in zip(entry.masks, marked, strict=True) if not marks)
-    return Verified(entry, image_id, facts, unmarked)
+    values = tuple(_values(root / mask, (facts.height, facts.width), cache) for mask in entry.masks)
+    return Verified(entry, image_id, facts, values)
 
 
 def _look(path: Path, max_pixels: int) -> Facts:
@@ -89,16 +93,16 @@ def _look(path: Path, max_pixels: int) -> Facts:
     return Facts(height, width, is_blank(picture.pixels), picture.deep, int(picture.pixels.max()))
 
 
-def _marks(mask: Path, shape: tuple[int, int], cache: Cache | None) -> bool:
-    """Whether the mask file marks a pixel of its image of `shape`."""
-    if cache is None:
-        return bool(read_full_mask(mask, shape).any())
-    mask_id, kind = file_id(mask), _kind(f"mask {shape[0]} {shape[1]} {mask.suffix.lower()}")
-    record = cache.get(mask_id, kind)
+def _values(mask: Path, shape: tuple[int, int], cache: Cache | None) -> tuple[int, ...]:
+    """The values above zero in the mask file of an image of `shape`."""
+    kind = _kind(f"mask {shape[0]} {shape[1]} {mask.suffix.lower()}")
+    mask_id = file_id(mask) if cache else ""
+    record = cache.get(mask_id, kind) if cache else None
     if record is None:
-        record = {"marks": np.array([read_full_mask(mask, shape).any()])}
-        cache.put(mask_id, kind, record)
-    return bool(record["marks"][0])
+        record = {"present": np.bincount(read_labels(mask, shape).ravel(), minlength=256) > 0}
+        if cache:
+            cache.put(mask_id, kind, record)
+    return tuple(int(value) for value in np.flatnonzero(record["present"]) if value)
 
 
 @once

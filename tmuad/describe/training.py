@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tmuad.config import Params
 from tmuad.config_models import ClipFinetuneParams
-from tmuad.data.catalog import data_set_of
+from tmuad.data.object_names import data_set_of
 from tmuad.describe.clip_finetune import TunedClip, finetune_clip, sample
 from tmuad.engine import map_images
 from tmuad.errors import ParameterError

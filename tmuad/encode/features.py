@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tmuad.banks.context import class_grid
 from tmuad.banks.objects import REGION, Labelled
+from tmuad.banks.patches import DETAIL, Defects, PatchImage
 from tmuad.cache import Record, fingerprint
 from tmuad.describe.description import ImageDescription
-from tmuad.encode import ObjectFeatures, PatchFeatures
+from tmuad.encode import ObjectFeatures
 from tmuad.encode.filters import FilterBank, FilterEncoder
 from tmuad.engine import Task
 from tmuad.segment.scene import unpack_scene
@@ -50,11 +52,20 @@ class DefectTask:
         return self.encoder.fingerprint()
 
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
-        return {"defects": self.encoder.encode_defects(image)}
+        features, cells = self.encoder.encode_defects(image)
+        return {"features": features, "cells": cells}
 
 
-def patch_features(record: Record) -> PatchFeatures:
-    return {name.removeprefix("patches."): values for name, values in record.items() if name.startswith("patches.")}
+def patch_image(record: Record, description: ImageDescription, size: int) -> PatchImage:
+    """The patches of an image of `size` px, and the object class each lies on."""
+    features = {name.removeprefix("patches."): array for name, array in record.items() if name.startswith("patches.")}
+    detail = features[DETAIL] if DETAIL in features else max(features.values(), key=len)
+    return PatchImage(features, class_grid(description, (size, size), len(detail)))
+
+
+def defects_of(record: Record) -> Defects:
+    """The inverse of `DefectTask`."""
+    return Defects(record["features"], record["cells"])
 
 
 def region_features(record: Record) -> Labelled:

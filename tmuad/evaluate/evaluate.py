@@ -1,31 +1,42 @@
-"""All figures of one unit: image and pixel level, logical and structural apart, each bank alone, and the decision.
+"""All figures of one unit: image and pixel level, by kind and type of defect, each bank alone, and the decision.
 
-Everything is computed in one pass over the maps, one image in memory at a time.
+Everything is computed in one pass over the maps, one image in memory at a time. Every figure has an interval.
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from tmuad.errors import ArtifactError
-from tmuad.evaluate.image_metrics import rank
-from tmuad.evaluate.pixel_metrics import PixelHistogram, merged
+from tmuad.evaluate.bootstrap import LEVEL, Bootstrap, image_weights
+from tmuad.evaluate.cells import (
+    DIGITS,
+    KINDS,
+    Cell,
+    Cells,
+    Reasons,
+    Tree,
+    by_kind,
+    explain,
+    interval_tree,
+    rounded,
+    trusted,
+    value_tree,
+)
+from tmuad.evaluate.compare import against
+from tmuad.evaluate.groups import Maps, Masks, PixelGroups
+from tmuad.evaluate.image_metrics import image_figures, rank
 from tmuad.evaluate.ranking import Ranking
 
 FUSED = "fused"  # the name of the three banks together, among the maps
 COLUMNS = {FUSED: "score", "text": "s_text", "objects": "s_objects", "patches": "s_patches"}  # of scores.parquet
-KINDS = ("logical", "structural")
-DIGITS = 6  # figures are rounded, so that a change of the last bit changes no file
-
-Maps = Callable[[str], Mapping[str, NDArray[np.floating]]]  # image_id -> {"fused": (S, S), "text": (S, S), ...}
-Masks = Callable[[str], NDArray[np.bool_]]  # path in the manifest -> ground truth (S, S)
-Tree = dict[str, Any]  # nested, JSON-ready
 
 
 @dataclass(frozen=True)
@@ -41,42 +52,68 @@ class Decision:
 class Evaluation:
     metrics: Tree  # what metrics.json holds
     curves: dict[str, pd.DataFrame]  # "image", "pixel" -> ROC points (fpr, tpr), at most 200
+    cells: Cells = field(default_factory=dict)  # every figure with its replicates
 
 
 def evaluate_unit(
-    manifest: pd.DataFrame, scores: pd.DataFrame, maps: Maps, masks: Masks, decision: Decision | None = None
+    manifest: pd.DataFrame,
+    scores: pd.DataFrame,
+    maps: Maps,
+    masks: Masks,
+    decision: Decision | None = None,
+    bootstrap: Bootstrap = Bootstrap(),  # noqa: B008  (frozen)
 ) -> Evaluation:
     """The figures of one unit, from the rows of `manifest` whose split is "test".
 
     `scores` has a row for each image_id and the columns of `COLUMNS`; a column "s_a+b" gives the banks a and b
     together. `masks` is called for the anomalous images that name mask files. A figure that does not exist is None,
     and `metrics["reasons"]` says why (a list, because dvc prints every string in a mapping as a metric).
+    `metrics["intervals"]` repeats the tree of figures with [low, high] in place of each that has an interval.
 
     Raises:
         ArtifactError: an image has no score, a score or a map is not finite, or a map and its mask differ in size.
     """
-    test = manifest[manifest["split"] == "test"].sort_values("path", kind="stable")
+    test = manifest[manifest["split"] == "test"].sort_values("path", kind="stable").reset_index(drop=True)
+    if "defect" not in test.columns:
+        test["defect"] = test["kind"]
     pairs = [c for c in sorted(scores.columns) if c.startswith("s_") and "+" in c and scores[c].notna().any()]
     columns = {**COLUMNS, **{c.removeprefix("s_"): c for c in pairs}}
     table = _joined(test, scores, list(columns.values()))
-    pixels = _pixel_histograms(test, maps, masks)
-    reasons: list[tuple[str, str]] = []
-    metrics: Tree = {"banks": {}, "counts": _counts(test)}
-    for name, column in columns.items():
-        levels = metrics if name == FUSED else metrics["banks"].setdefault(name, {})
-        prefix = "" if name == FUSED else f"banks.{name}."
-        levels["image"] = _figures(_image_rankings(table, column), f"{prefix}image", reasons)
-        if name in pixels:
-            levels["pixel"] = _figures(_pixel_rankings(pixels[name]), f"{prefix}pixel", reasons)
-    metrics["decision"] = _decision(table, decision, reasons)
+    weights = image_weights(list(test["image_id"]), bootstrap)
     unmasked = _unmasked(test)
+    groups = PixelGroups(FUSED, bootstrap)
+    masked = ~test["path"].isin(unmasked).to_numpy()
+    groups.fill(test[masked], weights[masked], maps, masks)
+    reasons: Reasons = []
+    cells: Cells = {}
+    for name, column in columns.items():
+        place = () if name == FUSED else ("banks", name)
+        _add_image_cells(cells, reasons, place, table, column, weights)
+        if name in groups.kinds:
+            _add_pixel_cells(cells, reasons, place, groups, name)
+    _add_defect_cells(cells, table, groups, weights)
+    decided, promise = _decision(table, weights, decision, reasons)
+    cells |= decided
     if unmasked:
         reasons.append(("pixel", f"{len(unmasked)} anomalous images have no mask and are left out: {_some(unmasked)}"))
-    metrics["reasons"] = [{"metric": metric, "reason": reason} for metric, reason in sorted(reasons)]
-    curves = {"image": _image_rankings(table, COLUMNS[FUSED])(KINDS)}
-    if FUSED in pixels:
-        curves["pixel"] = _pixel_rankings(pixels[FUSED])(KINDS)
-    return Evaluation(_tidy(metrics), {level: _curve(ranking) for level, ranking in curves.items()})
+    if groups.problems:
+        reasons.append(("pixel.spro", "; ".join(dict.fromkeys(groups.problems))))
+    if test.empty:  # one reason for all, rather than one each
+        kept = [r for r in reasons if r[0] in ("decision", "decision.threshold", "decision.false_alarm_rate_promised")]
+        reasons = [("all figures", "no test images; the unit is fitted, and new images can be scored"), *kept]
+    metrics: Tree = {"banks": {}, "decision": {}, "defects": {}} | value_tree(cells)
+    metrics["decision"] |= promise
+    metrics |= {
+        "counts": _counts(test),
+        "intervals": interval_tree(cells),
+        "comparisons": against(cells, [name for name in columns if name != FUSED]),
+        "bootstrap": [_bootstrap_entry(test, bootstrap)],
+        "reasons": [{"metric": metric, "reason": reason} for metric, reason in sorted(reasons)],
+    }
+    curves = {"image": _image_ranking(table, COLUMNS[FUSED], KINDS)}
+    if FUSED in groups.kinds:
+        curves["pixel"] = groups.ranking(FUSED, KINDS)
+    return Evaluation(metrics, {level: _curve(ranking) for level, ranking in curves.items()}, cells)
 
 
 def metrics_json(metrics: Tree) -> str:
@@ -93,7 +130,7 @@ def _joined(test: pd.DataFrame, scores: pd.DataFrame, columns: Sequence[str]) ->
     unscored = [str(row.path) for row in test.itertuples() if row.image_id not in unique.index]
     if unscored:
         raise ArtifactError(f"{len(unscored)} test images have no score: {_some(unscored)}; run the score stage again")
-    table = test[["path", "kind"]].reset_index(drop=True)
+    table = test[["path", "kind", "defect"]].copy()
     for column in columns:
         values = unique.loc[test["image_id"], column].to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~np.isfinite(values))
@@ -104,78 +141,78 @@ def _joined(test: pd.DataFrame, scores: pd.DataFrame, columns: Sequence[str]) ->
     return table
 
 
-def _pixel_histograms(test: pd.DataFrame, maps: Maps, masks: Masks) -> dict[str, dict[str, PixelHistogram]]:
-    """By name of the map and kind of the image. An anomalous image without a mask has no truth to be compared with."""
-    histograms: dict[str, dict[str, PixelHistogram]] = {}
-    unmasked = set(_unmasked(test))
-    for row in test.itertuples():
-        path, kind = str(row.path), str(row.kind)
-        if path in unmasked:
-            continue
-        truth = None if kind == "good" else masks(path)
-        for name, scores in maps(str(row.image_id)).items():
-            by_kind = histograms.setdefault(name, {})
-            try:
-                by_kind.setdefault(kind, PixelHistogram()).add(scores, truth, f"{path}: the {name} map")
-            except ValueError as error:
-                raise ArtifactError(f"{error}; run the score stage again") from None
-    return histograms
-
-
-def _image_rankings(table: pd.DataFrame, column: str) -> Callable[[Sequence[str]], Ranking]:
+def _image_ranking(table: pd.DataFrame, column: str, kinds: Sequence[str]) -> Ranking:
     """Good images against those of the given kinds."""
-
-    def ranking(kinds: Sequence[str]) -> Ranking:
-        chosen = table[table["kind"].isin(["good", *kinds])]
-        return rank(chosen[column].to_numpy(), (chosen["kind"] != "good").to_numpy())
-
-    return ranking
+    chosen = table[table["kind"].isin(["good", *kinds])]
+    return rank(chosen[column].to_numpy(), (chosen["kind"] != "good").to_numpy())
 
 
-def _pixel_rankings(by_kind: Mapping[str, PixelHistogram]) -> Callable[[Sequence[str]], Ranking]:
-    """Pixels of the good images and of those of the given kinds."""
-    return lambda kinds: merged(by_kind[kind] for kind in ("good", *kinds) if kind in by_kind).ranking()
+def _image_cells(
+    table: pd.DataFrame, column: str, weights: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> dict[str, Cell]:
+    """The figures of the `chosen` (N,) images, good ones against the others."""
+    anomalous = (table["kind"] != "good").to_numpy()[chosen]
+    figures = image_figures(table[column].to_numpy()[chosen], anomalous, weights[chosen])
+    cells = {name: Cell(float(values[0]), values) for name, values in figures.items()}
+    return trusted(cells, int(anomalous.sum()), int((~anomalous).sum()))
 
 
-def _figures(ranking: Callable[[Sequence[str]], Ranking], where: str, reasons: list[tuple[str, str]]) -> Tree:
-    """AUROC on all anomalies and by kind, their average, AP and F1-max."""
-    figures: Tree = {}
-    whole = ranking(KINDS)
-    figures["auroc"], figures["ap"], figures["f1_max"] = whole.auroc(), whole.average_precision(), whole.f1_max()[0]
-    if whole.problem:
-        reasons += [(f"{where}.{key}", whole.problem) for key in ("auroc", "ap", "f1_max")]
-    parts = []
-    for kind in KINDS:
-        part = ranking((kind,))
-        parts.append(part.auroc())
-        figures[f"auroc_{kind}"] = parts[-1]
-        if part.problem:
-            reasons.append((f"{where}.auroc_{kind}", part.problem.replace("anomalous", kind)))
-    figures["average"] = sum(parts) / len(
-        parts
-    )  # Tables IV and V of the paper; Table I averages "auroc" over categories
-    if math.isnan(figures["average"]):
-        reasons.append((f"{where}.average", "needs both the logical and the structural AUROC"))
-    return figures
+def _add_image_cells(
+    cells: Cells,
+    reasons: Reasons,
+    place: tuple[str, ...],
+    table: pd.DataFrame,
+    column: str,
+    weights: NDArray[np.float32],
+) -> None:
+    def chosen(kinds: Sequence[str]) -> NDArray[np.bool_]:
+        return table["kind"].isin(["good", *kinds]).to_numpy()
+
+    found = by_kind(lambda kinds: _image_cells(table, column, weights, chosen(kinds)))
+    cells |= {(*place, "image", name): cell for name, cell in found.items()}
+    reasons += explain(found, lambda kinds: _image_ranking(table, column, kinds).problem, ".".join((*place, "image")))
 
 
-def _decision(table: pd.DataFrame, decision: Decision | None, reasons: list[tuple[str, str]]) -> Tree:
-    """What the threshold does on the test images."""
+def _add_pixel_cells(cells: Cells, reasons: Reasons, place: tuple[str, ...], groups: PixelGroups, name: str) -> None:
+    found = by_kind(lambda kinds: groups.figures(name, kinds))
+    cells |= {(*place, "pixel", figure): cell for figure, cell in found.items()}
+    reasons += explain(found, lambda kinds: groups.problem(name, kinds), ".".join((*place, "pixel")))
+
+
+def _add_defect_cells(cells: Cells, table: pd.DataFrame, groups: PixelGroups, weights: NDArray[np.float32]) -> None:
+    """Good images against those with one type of defect; without masks the type is the folder's name."""
+    good = (table["kind"] == "good").to_numpy()
+    types = [groups.types.get(path, (defect,)) for path, defect in zip(table["path"], table["defect"], strict=True)]
+    for defect in sorted({one for row, kinds in zip(good, types, strict=True) if not row for one in kinds}):
+        mine = np.array([defect in kinds for kinds in types]) & ~good
+        place = ("defects", defect)
+        cells[(*place, "images")] = Cell(int(mine.sum()), np.full(1, np.nan))
+        found = _image_cells(table, COLUMNS[FUSED], weights, good | mine)
+        cells |= {(*place, "image", name): cell for name, cell in found.items()}
+        if defect in groups.defects:
+            found = groups.defect_figures(defect)
+            cells |= {(*place, "pixel", name): cell for name, cell in found.items()}
+
+
+def _decision(
+    table: pd.DataFrame, weights: NDArray[np.float32], decision: Decision | None, reasons: Reasons
+) -> tuple[Cells, Tree]:
+    """What the threshold does on the test images, and what was promised."""
     if decision is None:
         reasons.append(("decision", "no threshold was set"))
-        return {}
-    above = table[COLUMNS[FUSED]] > decision.threshold
-    figures: Tree = {
-        "threshold": decision.threshold,
-        "normals": decision.normals,
-        "false_alarm_rate_promised": decision.false_alarm_rate,
-    }
+        return {}, {}
+    above = (table[COLUMNS[FUSED]] > decision.threshold).to_numpy()
+    cells: Cells = {}
     groups = {"false_alarm_rate_observed": ["good"], "detection_rate": list(KINDS)}
     groups |= {f"detection_rate_{kind}": [kind] for kind in KINDS}
     for key, kinds in groups.items():
-        chosen = above[table["kind"].isin(kinds)]
-        figures[key] = float(chosen.mean()) if len(chosen) else math.nan
-        if not len(chosen):
+        chosen = table["kind"].isin(kinds).to_numpy()
+        drawn = weights[chosen].sum(axis=0, dtype=np.float64)
+        hits = weights[chosen & above].sum(axis=0, dtype=np.float64)
+        rates = np.divide(hits, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
+        ends = _binomial_interval(int(hits[0]), int(drawn[0])) if len(rates) > 1 and chosen.any() else None
+        cells["decision", key] = Cell(float(rates[0]), rates, ends)
+        if not chosen.any():
             reasons.append((f"decision.{key}", f"no {' or '.join(kinds)} test images"))
     if not math.isfinite(decision.threshold):
         reasons.append(("decision.threshold", "no held-out normal image to set it from: every image passes"))
@@ -183,7 +220,19 @@ def _decision(table: pd.DataFrame, decision: Decision | None, reasons: list[tupl
         promised = f"{100 * decision.false_alarm_rate:g} %"
         too_few = f"{decision.normals} held-out normal images are too few to promise {promised}"
         reasons.append(("decision.false_alarm_rate_promised", too_few))
-    return figures
+    return cells, {
+        "threshold": rounded(decision.threshold),
+        "normals": decision.normals,
+        "false_alarm_rate_promised": rounded(decision.false_alarm_rate),
+    }
+
+
+def _binomial_interval(hits: int, images: int) -> tuple[float, float]:
+    """Clopper-Pearson: a share of images needs no resampling, and none in ten is not proof of none at all."""
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, hits, images - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, images - hits)) if hits < images else 1.0
+    return low, high
 
 
 def _counts(test: pd.DataFrame) -> Tree:
@@ -206,10 +255,7 @@ def _some(paths: Sequence[str]) -> str:
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def _tidy(value: Any) -> Any:
-    """Rounded, and None for NaN and infinity, which JSON cannot say."""
-    if isinstance(value, dict):
-        return {key: _tidy(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return round(value, DIGITS) if math.isfinite(value) else None
-    return value
+def _bootstrap_entry(test: pd.DataFrame, bootstrap: Bootstrap) -> Tree:
+    """How the intervals came about, and of which images: runs are compared only on the same ones."""
+    images = hashlib.sha256("\n".join(sorted(test["image_id"])).encode()).hexdigest()
+    return {"level": LEVEL, "resamples": bootstrap.resamples, "seed": bootstrap.seed, "images": images}

@@ -1,9 +1,11 @@
 """Image-level metrics: exact, with ties, from one score per image."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from tmuad.evaluate.ranking import Ranking
+from tmuad.evaluate.ranking import Ranking, auroc_of, average_precision_of, f1_max_of
+
+_BLOCK = 1 << 22  # cells of a table of resamples and images that are in memory at a time
 
 
 def rank(scores: ArrayLike, labels: ArrayLike) -> Ranking:
@@ -39,3 +41,22 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 def f1_max(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """Best F1 over all thresholds, and that threshold; NaN where all labels are the same. See `rank` for the errors."""
     return rank(scores, labels).f1_max()
+
+
+def image_figures(
+    scores: NDArray[np.float64], anomalous: NDArray[np.bool_], weights: NDArray[np.float32]
+) -> dict[str, NDArray[np.float64]]:
+    """`auroc`, `ap` and `f1_max` of `scores` (N,), for each column of `weights` (N, R): how often an image counts."""
+    if scores.size == 0:
+        return {name: np.full(weights.shape[1], np.nan) for name in ("auroc", "ap", "f1_max")}
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan))  # of the groups of equal scores; NaN differs
+    marked = anomalous[order, None]
+    step = max(1, _BLOCK // scores.size)
+    parts = []
+    for first in range(0, weights.shape[1], step):
+        drawn = weights[order, first : first + step]
+        positives = np.add.reduceat(drawn * marked, starts, axis=0).T
+        negatives = np.add.reduceat(drawn * ~marked, starts, axis=0).T
+        parts.append([f(positives, negatives) for f in (auroc_of, average_precision_of, f1_max_of)])
+    return dict(zip(("auroc", "ap", "f1_max"), np.concatenate(parts, axis=1), strict=True))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
-from tmuad.report.panels import INDEX, SHEET, STRIP
+from tmuad.parquet import write_artifact
+from tmuad.report.markdown import percent, with_interval
+from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.tables import (
     FIGURES,
     PROBLEM_COLUMNS,
@@ -21,7 +22,6 @@ from tmuad.report.tables import (
     absent_figures,
     bank_names,
     number,
-    percent,
     problems_of,
     results_frame,
 )
@@ -79,13 +79,12 @@ def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>tmuad results</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{''.join(body)}</body>\n</html>\n"
     )
-    reports.mkdir(parents=True, exist_ok=True)
-    write_atomic(reports / "index.html", page.encode())
+    write_artifact(reports / "index.html", page.encode())
 
 
 def _head(results: Sequence[UnitResult]) -> str:
     ran = [r.unit for r in results if r.metrics is not None]
-    links = "".join(f'<a href="#{_anchor(unit)}">{escape(unit)}</a>' for unit in ran)
+    links = " ".join(f'<a href="#{_anchor(unit)}">{escape(unit)}</a>' for unit in ran)
     count = f"<p class=note>{_plural(len(ran), 'unit')} evaluated.</p>"
     return f"<header><h1>tmuad results</h1>{count}<nav>{links}</nav></header>\n"
 
@@ -103,13 +102,17 @@ def _summary(results: Sequence[UnitResult]) -> str:
         name = (
             f"mean of {escape(row['unit'])}" if mean else f'<a href="#{_anchor(row["unit"])}">{escape(row["unit"])}</a>'
         )
-        cells = "".join(f"<td{edge[column]}>{percent(row[column])}</td>" for column in FIGURES)
+        cells = "".join(
+            f"<td{edge[column]}>{_with_ends(row[column], (row[f'{column}_low'], row[f'{column}_high']))}</td>"
+            for column in FIGURES
+        )
         lines.append(f"<tr{' class=mean' if mean else ''}><td>{name}</td>{cells}</tr>\n")
     return (
         f"<h2>Results</h2>\n<div class=scroll><table><thead><tr><th rowspan=2>unit</th>{spans}</tr>\n"
         f"<tr>{heads}</tr></thead>\n<tbody>{''.join(lines)}</tbody></table></div>\n"
         "<p class=note>In per cent. <b>All</b>: normal images against every anomalous one; its mean is that of the "
-        "paper's Table I. <b>Average</b>: (logical + structural) / 2, as in its Tables IV and V.</p>\n"
+        "paper's Table I. <b>Average</b>: (logical + structural) / 2, as in its Tables IV and V. In brackets: the 95 % "
+        "interval by a bootstrap over the test images.</p>\n"
     )
 
 
@@ -141,14 +144,18 @@ def _facts(result: UnitResult) -> str:
         ),
         (
             "false alarms",
-            f"{percent(observed)} %",
+            _rate(observed),
             f"{percent(promised)} % promised; {_plural(count['good'], 'good image')}",
         ),
-        ("logical found", f"{percent(decision.get('detection_rate_logical'))} %", f"of {count['logical']}"),
-        ("structural found", f"{percent(decision.get('detection_rate_structural'))} %", f"of {count['structural']}"),
+        ("logical found", _rate(decision.get("detection_rate_logical")), f"of {count['logical']}"),
+        ("structural found", _rate(decision.get("detection_rate_structural")), f"of {count['structural']}"),
     ]
     cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><small>{note}</small></div>" for name, value, note in facts)
     return f"<dl class=facts>{cards}</dl>\n"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{percent(value)} %"
 
 
 def _banks(result: UnitResult) -> str:
@@ -157,16 +164,23 @@ def _banks(result: UnitResult) -> str:
     lines = []
     for bank in (*bank_names([result]), ""):
         prefix = ("banks", bank) if bank else ()
-        cells = "".join(f"<td>{percent(result.figure(*prefix, *FIGURES[column][1]))}</td>" for column in shown)
+        places = [(*prefix, *FIGURES[column][1]) for column in shown]
+        cells = "".join(f"<td>{_with_ends(result.figure(*p), result.interval(*p))}</td>" for p in places)
         lines.append(f"<tr{'' if bank else ' class=mean'}><td>{bank or 'together'}</td>{cells}</tr>")
     head = f"<thead><tr><th>bank</th>{heads}</tr></thead>"
     return f"<div class=scroll><table>{head}<tbody>{''.join(lines)}</tbody></table></div>\n"
 
 
+def _with_ends(value: float | None, ends: tuple[float, float] | None) -> str:
+    """A figure and, below it, its 95 % interval."""
+    figure, _, bounds = with_interval(value, ends).partition(" ")
+    return figure + (f"<br><small>{bounds}</small>" if bounds else "")
+
+
 def _figure(folder: str, panel: dict[str, Any]) -> str:
     """A panel's pictures, cut out of it by style: its words stand beside them as text, to be read, found and copied."""
     right = (panel["verdict"] == "good") == (panel["kind"] == "good")
-    title = escape(panel["kind"] + (f": {panel['defect']}" if panel["defect"] else ""))
+    title = escape(named_kind(panel["kind"], panel["defect"]))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in panel["reasons"])
     threshold = "no threshold" if panel["threshold"] is None else f"threshold {panel['threshold']:.4g}"
     first, height = STRIP
@@ -197,7 +211,8 @@ def _words(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
         return ""
     heads = "".join(f"<th scope=col>{heading}</th>" for heading in headings)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<h2>{title}</h2>\n<table class=words><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>\n"
+    table = f"<table class=words><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    return f"<h2>{title}</h2>\n<div class=scroll>{table}</div>\n"
 
 
 def _load_panels(path: Path) -> list[dict[str, Any]]:

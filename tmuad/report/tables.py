@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tmuad.errors import ArtifactError
+from tmuad.evaluate.cells import Cell, Cells, Key
+from tmuad.evaluate.replicates import read_replicates
+from tmuad.report.markdown import difference_cell, markdown_table, with_interval
 from tmuad.workspace import ARTIFACTS, UnitPaths
 
 BANKS = ("text", "objects", "patches")
+BOUNDS = ("_low", "_high")
 PROBLEM_COLUMNS = ("path", "problem", "decision")
 
 # column of results.csv -> (heading, keys into metrics.json)
@@ -29,6 +34,15 @@ EXTRA = {
     "image_ap": ("image", "ap"),
     "image_f1_max": ("image", "f1_max"),
     "pixel_ap": ("pixel", "ap"),
+    "pixel_f1_max": ("pixel", "f1_max"),
+    "pixel_aupro": ("pixel", "aupro"),
+    "pixel_aupro_logical": ("pixel", "aupro_logical"),
+    "pixel_aupro_structural": ("pixel", "aupro_structural"),
+    "pixel_spro_5": ("pixel", "spro_5"),
+    "pixel_spro_5_logical": ("pixel", "spro_5_logical"),
+    "pixel_spro_5_structural": ("pixel", "spro_5_structural"),
+    "pixel_spro_5_average": ("pixel", "spro_5_average"),
+    "pixel_spro_30": ("pixel", "spro_30"),
     "threshold": ("decision", "threshold"),
     "false_alarm_rate_promised": ("decision", "false_alarm_rate_promised"),
     "false_alarm_rate_observed": ("decision", "false_alarm_rate_observed"),
@@ -39,7 +53,21 @@ NOTES = """\
 All figures are AUROC in per cent. *All*: normal images against every anomalous one; its mean over the categories of a
 data set is the average of the paper's Table I. *Average*: (logical + structural) / 2, as in its Tables IV and V.
 A dash stands for a figure that does not exist; why is said below. A mean is over the units that have the figure.
+In brackets: the 95 % interval by a bootstrap over the test images; how it is drawn stands in docs/metrics.md.
 """
+OTHER_NOTES = """\
+In per cent. AP: average precision. F1: the best over all thresholds. AUPRO: per-region overlap up to a false-positive
+rate of 30 %. sPRO: its saturated form up to 5 %, where the data set says when a defect counts as found; its average is
+(logical + structural) / 2, the figure of MVTec LOCO's own script.
+"""
+OTHERS = {
+    "image_ap": "image, AP",
+    "image_f1_max": "image, F1",
+    "pixel_ap": "pixel, AP",
+    "pixel_f1_max": "pixel, F1",
+    "pixel_aupro": "AUPRO",
+    "pixel_spro_5_average": "sPRO 5 %, average",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +78,7 @@ class UnitResult:
     metrics: dict[str, Any] | None
     not_run: str = ""
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PROBLEM_COLUMNS)))
+    cells: Cells = field(default_factory=dict)  # figures with their replicates, for intervals of means
 
     def figure(self, *keys: str) -> float | None:
         """The number under nested `keys` of metrics.json; None where there is none."""
@@ -57,6 +86,13 @@ class UnitResult:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, int | float) else None
+
+    def interval(self, *keys: str) -> tuple[float, float] | None:
+        """The 95 % interval of the figure under `keys`; None where there is none."""
+        value: Any = (self.metrics or {}).get("intervals")
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return (float(value[0]), float(value[1])) if isinstance(value, list) and len(value) == 2 else None
 
 
 def load_result(unit: str, metrics: Path, problems: Path) -> UnitResult:
@@ -72,6 +108,9 @@ def load_result(unit: str, metrics: Path, problems: Path) -> UnitResult:
     except ValueError as error:
         raise ArtifactError(f"{problems}: not readable ({error}); run `dvc repro`") from None
     known: dict[str, Any] = {} if listed is None else {"problems": listed[list(PROBLEM_COLUMNS)]}
+    replicates = metrics.with_name("replicates.parquet")
+    if replicates.is_file():
+        known["cells"] = read_replicates(replicates)
     try:
         return UnitResult(unit, json.loads(metrics.read_text(encoding="utf-8")), **known)
     except FileNotFoundError:
@@ -95,25 +134,34 @@ def bank_names(results: Sequence[UnitResult]) -> list[str]:
 def results_frame(results: Sequence[UnitResult]) -> pd.DataFrame:
     """A row per unit that has run, then the means: of each data set with two units or more, and of all units.
 
-    A unit is `dataset.category`. Columns: unit, row ("unit" or "mean"), counts of test images, and the figures as
-    fractions of 1.
+    A unit is `dataset.category`. Columns: unit, row ("unit" or "mean"), counts of test images, the figures as fractions
+    of 1, and the ends of their 95 % intervals with _low and _high behind the figure's name.
     """
-    rows = []
+    rows, keys = [], _keys(results)
     for result in results:
         if result.metrics is None:
             continue
         row: dict[str, Any] = {"unit": result.unit, "row": "unit"}
         row |= {kind: result.figure("counts", kind) for kind in ("good", "logical", "structural")}
-        row |= {column: result.figure(*keys) for column, (_, keys) in FIGURES.items()}
-        row |= {column: result.figure(*keys) for column, keys in EXTRA.items()}
-        for bank in bank_names(results):
-            for column, (_, keys) in FIGURES.items():
-                row[f"{bank}_{column}"] = result.figure("banks", bank, *keys)
+        row |= {column: result.figure(*key) for column, key in keys.items()}
+        row |= {f"{column}{end}": None for column in keys for end in BOUNDS}
+        for column, key in keys.items():
+            row |= dict(zip((f"{column}{end}" for end in BOUNDS), result.interval(*key) or (), strict=False))
         rows.append(row)
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["unit", "row"])
-    figures = [c for c in frame.columns if c not in ("unit", "row", "good", "logical", "structural", "threshold")]
-    frame[figures] = frame[figures].astype("float64")
-    return pd.concat([frame, *(_mean(frame, name, units, figures) for name, units in _groups(frame["unit"]))])
+    numbers = [c for c in frame.columns if c not in ("unit", "row", "good", "logical", "structural")]
+    frame[numbers] = frame[numbers].astype("float64")
+    evaluated = frame.loc[frame[[c for c in FIGURES if c in frame]].notna().any(axis=1), "unit"]
+    means = [_mean(frame, name, [r for r in results if r.unit in units], keys) for name, units in _groups(evaluated)]
+    return pd.concat([frame, *means])
+
+
+def _keys(results: Sequence[UnitResult]) -> dict[str, Key]:
+    """Column of `results_frame` -> where its figure stands in metrics.json."""
+    keys = {column: key for column, (_, key) in FIGURES.items()} | EXTRA
+    for bank in bank_names(results):
+        keys |= {f"{bank}_{column}": ("banks", bank, *key) for column, (_, key) in FIGURES.items()}
+    return keys
 
 
 def results_csv(results: Sequence[UnitResult]) -> str:
@@ -130,20 +178,20 @@ def results_markdown(results: Sequence[UnitResult]) -> str:
     parts = ["# Results\n", NOTES]
     if len(frame):
         headings = ["unit", *(heading for heading, _ in FIGURES.values())]
-        parts.append(_markdown(headings, [[_name(row), *(percent(row[c]) for c in FIGURES)] for row in _rows(frame)]))
+        parts.append(
+            markdown_table(headings, [[_name(row), *(_cell_of(row, c) for c in FIGURES)] for row in _rows(frame)])
+        )
+        others = [[_name(row), *(_cell_of(row, c) for c in OTHERS)] for row in _rows(frame)]
+        parts += ["## Other figures\n", OTHER_NOTES, markdown_table(["unit", *OTHERS.values()], others)]
+        parts += defect_sections(results)
         parts += [
             "## Each bank alone, and in pairs\n",
-            _banks(frame, bank_names(results)),
+            _banks(frame, results),
             "## The decision\n",
             _decisions(frame, results),
         ]
     parts += _lists(results)
     return "\n".join(parts)
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.9512 -> '95.1'; a dash for None and NaN."""
-    return "–" if value is None or pd.isna(value) else f"{100 * value:.{digits}f}"
 
 
 def number(value: float | None) -> str:
@@ -162,7 +210,14 @@ def absent_figures(results: Sequence[UnitResult]) -> list[tuple[str, str, str]]:
         for entry in (result.metrics or {}).get("reasons") or []:
             if not entry["metric"].startswith("banks."):  # a bank lacks what the whole lacks
                 grouped.setdefault((result.unit, entry["reason"]), []).append(entry["metric"])
-    return [(unit, reason, ", ".join(metrics)) for (unit, reason), metrics in grouped.items()]
+    return [(unit, reason, _brief(metrics)) for (unit, reason), metrics in grouped.items()]
+
+
+def _brief(metrics: Sequence[str]) -> str:
+    """`metrics` without those that are undefined wherever the AUROC is."""
+    kept = [m for m in metrics if m.count(".") != 1 or m.split(".")[0] == "decision" or "auroc" in m or ".average" in m]
+    left = len(metrics) - len(kept)
+    return ", ".join(kept) + (f" and {left} other figures" if left and kept else "") or ", ".join(metrics)
 
 
 def _groups(units: "pd.Series[str]") -> list[tuple[str, list[str]]]:
@@ -175,9 +230,22 @@ def _groups(units: "pd.Series[str]") -> list[tuple[str, list[str]]]:
     return groups
 
 
-def _mean(frame: pd.DataFrame, name: str, units: Sequence[str], figures: Sequence[str]) -> pd.DataFrame:
-    members = frame[frame["unit"].isin(units)]
-    return pd.DataFrame([{"unit": name, "row": "mean", **members[list(figures)].mean().to_dict()}])
+def _mean(frame: pd.DataFrame, name: str, members: Sequence[UnitResult], keys: dict[str, Key]) -> pd.DataFrame:
+    """Means over `members`. Their images are resampled apart, so that the mean of replicates is one of the mean."""
+    columns = [column for column in keys if column != "threshold"]
+    values = frame[frame["unit"].isin([m.unit for m in members])][columns].mean()
+    row: dict[str, Any] = {column: float(values[column]) for column in columns}
+    for column in columns:
+        cells = [member.cells.get(keys[column]) for member in members if member.figure(*keys[column]) is not None]
+        known = [cell for cell in cells if cell is not None]
+        if known and len(known) == len(cells) and len({len(cell.replicates) for cell in known}) == 1:
+            mean = Cell(row[column], np.mean([cell.replicates for cell in known], axis=0))
+            row |= dict(zip((f"{column}{end}" for end in BOUNDS), mean.interval, strict=True))
+    return pd.DataFrame([{"unit": name, "row": "mean", **row}])
+
+
+def _cell_of(row: dict[str, Any], column: str) -> str:
+    return with_interval(row[column], (row.get(f"{column}_low", np.nan), row.get(f"{column}_high", np.nan)))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -188,15 +256,36 @@ def _name(row: dict[str, Any]) -> str:
     return f"**mean of {row['unit']}**" if row["row"] == "mean" else str(row["unit"])
 
 
-def _banks(frame: pd.DataFrame, banks: Sequence[str]) -> str:
+def _banks(frame: pd.DataFrame, results: Sequence[UnitResult]) -> str:
     shown = ("image_auroc_logical", "image_auroc_structural", "image_auroc", "pixel_auroc")
-    headings = ["unit", "bank", *(FIGURES[column][0] for column in shown)]
+    headings = ["unit", "bank", *(FIGURES[column][0] for column in shown), "image, all, less all banks fused"]
+    compared = {r.unit: {c["metric"]: c for c in (r.metrics or {}).get("comparisons") or []} for r in results}
     lines = [
-        [_name(row), bank, *(percent(row[f"{bank}_{column}"]) for column in shown)]
+        [
+            _name(row),
+            bank,
+            *(_cell_of(row, f"{bank}_{column}") for column in shown),
+            difference_cell(compared.get(str(row["unit"]), {}).get(f"banks.{bank}.image.auroc")),
+        ]
         for row in _rows(frame)
-        for bank in banks
+        for bank in bank_names(results)
+        if any(pd.notna(row[f"{bank}_{column}"]) for column in shown)
     ]
-    return _markdown(headings, lines)
+    return markdown_table(headings, lines)
+
+
+def defect_sections(results: Sequence[UnitResult]) -> list[str]:
+    """A table of the types of defects, where a unit has more than one."""
+    lines = []
+    for result in results:
+        defects = (result.metrics or {}).get("defects") or {}
+        for name, figures in defects.items() if len(defects) > 1 else ():
+            keys = [("image", "auroc"), ("pixel", "auroc"), ("pixel", "aupro"), ("pixel", "spro_5")]
+            places = [("defects", name, *key) for key in keys]
+            shown = [with_interval(result.figure(*place), result.interval(*place)) for place in places]
+            lines.append([result.unit, name, str(figures.get("images", "–")), *shown])
+    headings = ["unit", "defect", "images", "image, AUROC", "pixel, AUROC", "AUPRO", "sPRO 5 %"]
+    return ["## By type of defect\n", markdown_table(headings, lines)] if lines else []
 
 
 def _decisions(frame: pd.DataFrame, results: Sequence[UnitResult]) -> str:
@@ -221,12 +310,12 @@ def _decisions(frame: pd.DataFrame, results: Sequence[UnitResult]) -> str:
             _name(row),
             number(row["threshold"]),
             f"{normals.get(row['unit']) or 0} normal images",
-            *(percent(row[c]) for c in rates),
+            *(_cell_of(row, c) for c in rates),
         ]
         for row in _rows(frame)
         if row["row"] == "unit"
     ]
-    return "Rates in per cent. An image whose score is above the threshold is anomalous.\n\n" + _markdown(
+    return "Rates in per cent. An image whose score is above the threshold is anomalous.\n\n" + markdown_table(
         headings, lines
     )
 
@@ -236,30 +325,14 @@ def _lists(results: Sequence[UnitResult]) -> list[str]:
     parts = []
     not_run = [[r.unit, r.not_run] for r in results if r.metrics is None]
     if not_run:
-        parts += ["## Not run\n", _markdown(["unit", "why"], not_run)]
+        parts += ["## Not run\n", markdown_table(["unit", "why"], not_run)]
     absent = absent_figures(results)
     if absent:
-        parts += ["## Figures that do not exist, or need a caution\n", _markdown(["unit", "why", "figures"], absent)]
+        parts += [
+            "## Figures that do not exist, or need a caution\n",
+            markdown_table(["unit", "why", "figures"], absent),
+        ]
     problems = problems_of(results)
     if problems:
-        parts += ["## Problems found in the data\n", _markdown(["unit", *PROBLEM_COLUMNS], problems)]
+        parts += ["## Problems found in the data\n", markdown_table(["unit", *PROBLEM_COLUMNS], problems)]
     return parts
-
-
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; numbers to the right. Cells are shown as text, whatever they hold."""
-    numeric = [bool(rows) and all(_is_figure(row[i]) for row in rows) for i in range(len(headings))]
-    lines = [
-        list(headings),
-        ["--:" if right else "---" for right in numeric],
-        *([_cell(c) for c in row] for row in rows),
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _is_figure(cell: str) -> bool:
-    return cell == "–" or cell.replace(".", "", 1).replace("-", "", 1).isdigit()
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -4,15 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmuad.banks.grid import interpolate
-from tmuad.banks.patches import PatchBank
-from tmuad.encode import PatchFeatures
 
 
 def upsample(distance: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Patch distances (h, w) as a map (H, W) = `shape`, bilinear. Smoothing is part of the distances already."""
     return interpolate(distance.astype(np.float32), shape)
-
-
-def patch_map(features: PatchFeatures, bank: PatchBank, size: int) -> NDArray[np.float32]:
-    """S_P as (size, size)."""
-    return upsample(bank.distances(features), (size, size))

@@ -7,7 +7,7 @@ from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
-from tmuad.encode.features import object_features, patch_features, region_features
+from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.masks import Runs
 from tmuad.score.banks import BankResult
 from tmuad.score.text import find_differences
@@ -37,5 +37,5 @@ def score_image(
         nearest=text_bank.entries[index].image_id if index >= 0 else "",
         regions=list(regions),
         region_distance=object_bank.distances(labels, objects),
-        patch_distance=patch_bank.distances(patch_features(features)),
+        patch_distance=patch_bank.distances(patch_image(features, description, params.data.size)),
     )

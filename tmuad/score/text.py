@@ -60,6 +60,7 @@ def find_differences(query: ImageDescription, bank: TextBank, params: TextScoreP
     """Findings for `query`, and the index of T_sim in the bank (-1 for an empty bank)."""
     if not bank.entries:
         return [], -1
+    strict = params.strict(len(bank.entries))
     texts = bank.unique_texts if params.similar == "text" else bank.texts_nearest_in_counts(query)
     index, _ = nearest_text(query.text, texts)
     similar = bank.entries[index]
@@ -70,6 +71,8 @@ def find_differences(query: ImageDescription, bank: TextBank, params: TextScoreP
         expected = similar.by_name.get(described.object_class)
         if normal is None or expected is None:
             findings.append(_extra(described, described.objects, 0, bank))
+            continue
+        if not strict:  # few-shot: paper, Table X
             continue
         rightful, surplus, absent = _pair(described, expected, normal)
         if surplus:

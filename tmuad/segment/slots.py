@@ -6,7 +6,7 @@ import numpy as np
 
 from tmuad.config import ComponentsParams, Params, RegionsParams
 from tmuad.config_models import ClipFinetuneParams, GroundedSamParams
-from tmuad.data.catalog import object_names
+from tmuad.data.object_names import object_names
 from tmuad.describe.crops import FILL, Colour
 from tmuad.segment.classes import ObjectClasses
 from tmuad.segment.components import DESCRIPTOR

@@ -2,12 +2,13 @@
 
 import pandas as pd
 
-from tmuad.cache import write_atomic
 from tmuad.config import Params
+from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.evaluate import Decision, evaluate_unit, metrics_json
-from tmuad.parquet import read_parquet
+from tmuad.evaluate.replicates import write_replicates
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.score.fuse import load_calibration
-from tmuad.stages.maps import bank_maps, truth_masks
+from tmuad.stages.maps import bank_maps, truths
 from tmuad.workspace import UnitPaths
 
 
@@ -19,9 +20,11 @@ def run(params: Params, unit: str) -> None:
         read_parquet(paths.manifest).to_pandas(),
         read_parquet(paths.scores).to_pandas(),
         bank_maps(params, unit, calibration),
-        truth_masks(params, unit),
+        truths(params, unit),
         decision,
+        Bootstrap(params.evaluate.resamples, params.evaluate.seed),
     )
-    write_atomic(paths.metrics, metrics_json(evaluation.metrics).encode())
+    write_artifact(paths.metrics, metrics_json(evaluation.metrics).encode())
+    write_replicates(evaluation.cells, paths.replicates)
     curves = [curve.assign(level=level) for level, curve in evaluation.curves.items()]
-    write_atomic(paths.curves, pd.concat(curves).to_csv(index=False, lineterminator="\n").encode())
+    write_artifact(paths.curves, pd.concat(curves).to_csv(index=False, lineterminator="\n").encode())

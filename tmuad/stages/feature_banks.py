@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from tmuad.banks.objects import Labelled
+from tmuad.banks.patches import PatchImage
 from tmuad.banks.slots import fit_object_bank, fit_patch_bank
+from tmuad.cache import Record
 from tmuad.config import Params
+from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, object_features, patch_features, region_features
+from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.parquet import read_parquet
@@ -20,18 +23,24 @@ def run(params: Params, unit: str) -> None:
     for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
         pass  # all images first: worker processes must not be forked once faiss has started its threads
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
-    defects = []
-    if params.patch_bank.distance == "whitened" and "filters" in params.patch_bank.encoders:
-        defects = [record["defects"] for record in map_images(simulate, train, params.data)]
-    patches = fit_patch_bank(
-        (patch_features(r) for r in map_images(task, train, params.data)), params.patch_bank, defects
-    )
-    patches.calibrate(patch_features(r) for r in map_images(task, held_out, params.data)).save(paths.patch_bank)
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
 
-    def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+    def records_of(images: list[ImageRef]) -> Iterator[tuple[Record, ImageDescription]]:
         for ref, record in zip(images, map_images(task, images, params.data), strict=True):
-            yield object_features(record, descriptions[ref.image_id]) if by_class else region_features(record)
+            yield record, descriptions[ref.image_id]
+
+    def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for record, description in records_of(images):
+            yield object_features(record, description) if by_class else region_features(record)
+
+    def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
+        return (patch_image(record, description, params.data.size) for record, description in records_of(images))
+
+    defects = []
+    if params.patch_bank.distance == "whitened" and "filters" in params.patch_bank.encoders:
+        defects = [defects_of(record) for record in map_images(simulate, train, params.data)]
+    patches = fit_patch_bank(patches_of(train), params.patch_bank, defects)
+    patches.calibrate(list(patches_of(held_out))).save(paths.patch_bank)
 
     objects = fit_object_bank(objects_of, train, params.object_bank)
     objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)

@@ -7,7 +7,7 @@ from tmuad.config import FinetuneParams, Params
 from tmuad.config_models import ClipFinetuneParams
 from tmuad.describe.finetune import finetune, save
 from tmuad.engine import map_images
-from tmuad.parquet import read_parquet
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.segment.slots import scene_task
 from tmuad.stages.common import unit_images
 from tmuad.workspace import CURVES, UnitPaths
@@ -32,7 +32,7 @@ def run(params: Params, unit: str) -> None:
             keys += [f"{ref.image_id}:{candidate}" for candidate in mine["candidate"]]
     trained = finetune(np.concatenate(crops), labels, keys, training)
     save(trained, paths.classifier)
-    trained.curve.to_csv(paths.training_curve, index=False, lineterminator="\n")
+    write_artifact(paths.training_curve, trained.curve.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _finetune_clip(params: Params, tuned: ClipFinetuneParams, unit: str) -> None:

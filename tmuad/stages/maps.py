@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from tmuad.config import Params
 from tmuad.data.images import image_shape, read_mask
+from tmuad.data.layouts.mvtec_loco import saturations
+from tmuad.data.truth import read_truth
+from tmuad.evaluate.regions import Truth
 from tmuad.parquet import read_parquet
 from tmuad.score.fuse import Calibration, fuse
 from tmuad.score.table import read_results
@@ -42,3 +45,17 @@ def truth_masks(params: Params, unit: str) -> Masks:
         return read_mask([root / mask for mask in files[path]], original, params.data.size)
 
     return masks
+
+
+def truths(params: Params, unit: str) -> Callable[[str], Truth]:
+    """As `truth_masks`, with the single defects of an image where the data set says when each counts as found."""
+    root, size = Path(params.unit(unit).root), params.data.size
+    columns = read_parquet(UnitPaths(unit).manifest, ["path", "masks"]).to_pydict()
+    files = dict(zip(columns["path"], columns["masks"], strict=True))
+    config = saturations(root) if params.unit(unit).layout == "mvtec_loco" else None
+
+    def truth(path: str) -> Truth:
+        original = image_shape(root / path, max_pixels=params.data.max_pixels)
+        return read_truth(root, files[path], original, size, config)
+
+    return truth

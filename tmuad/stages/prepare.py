@@ -17,6 +17,8 @@ def run(params: Params, unit: str) -> None:
         on_bad_image=data.on_bad_image,
         max_pixels=data.max_pixels,
         holdout=data.holdout,
+        shots=data.shots,
+        shots_seed=data.shots_seed,
         bits=data.bits,
         cache=Cache(Path(data.cache)),
         workers=data.workers,

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.engine import load_image
-from tmuad.parquet import read_parquet
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.report.models import models_markdown
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
@@ -17,13 +16,12 @@ from tmuad.workspace import REPORTS, UnitPaths
 
 
 def run(params: Params) -> None:
-    REPORTS.mkdir(exist_ok=True)
     for unit in params.units:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
         write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
     results = load_results(params.units)
-    write_atomic(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
-    write_atomic(REPORTS / "results.csv", results_csv(results).encode())
+    write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
+    write_artifact(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
 
 

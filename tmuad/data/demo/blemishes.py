@@ -86,7 +86,7 @@ def _scratch(patch: _Patch, mark: Blemish) -> None:
         half = mark.length * (1.0 if stroke == 0 else patch.rng.uniform(0.4, 0.8))
         across = patch.v - np.float32(bend) * patch.u * patch.u - np.float32(offset)
         taper = smoothstep((np.float32(half) - np.abs(patch.u)) / np.float32(0.35 * half))
-        width = np.float32(patch.rng.uniform(0.0022, 0.0030)) * (np.float32(0.5) + np.float32(0.5) * taper)
+        width = np.float32(patch.rng.uniform(0.0028, 0.0038)) * (np.float32(0.5) + np.float32(0.5) * taper)
         groove = taper * np.exp(-((across / width) ** 2))
         burr = taper * np.exp(-(((across - 2 * width) / width) ** 2))
         patch.raise_by(np.float32(0.0016) * burr - np.float32(0.0034) * groove)
@@ -102,7 +102,7 @@ def _dent(patch: _Patch, mark: Blemish) -> None:
     hollow = np.exp(-((radius / np.float32(0.62)) ** 4))
     rim = np.exp(-(((radius - np.float32(1.0)) / np.float32(0.18)) ** 2))
     patch.raise_by(np.float32(mark.length) * (np.float32(0.07) * rim - np.float32(0.34) * hollow))
-    patch.tint(np.float32(0.35) * hollow, (0.12, 0.12, 0.12))
+    patch.tint(np.float32(0.5) * hollow, (0.10, 0.10, 0.10))
 
 
 def _stain(patch: _Patch, mark: Blemish) -> None:

@@ -1,4 +1,4 @@
-"""The circuit board: every one carries a random layout, so that print and population differ between good parts."""
+"""The circuit boards: two products, each with a layout of its own; tones differ from board to board."""
 
 import math
 from dataclasses import dataclass
@@ -38,17 +38,17 @@ class _Layout:
 
 
 def green_board(brush: Brush) -> None:
-    board(brush, GREEN_MASK)
+    board(brush, GREEN_MASK, layout_seed=1)
 
 
 def blue_board(brush: Brush) -> None:
-    board(brush, BLUE_MASK)
+    board(brush, BLUE_MASK, layout_seed=2)
 
 
-def board(brush: Brush, mask: Material) -> None:
-    """The laminate with its holes, then tracks, pads and silk screen, then the components."""
+def board(brush: Brush, mask: Material, layout_seed: int) -> None:
+    """The laminate with its holes, then tracks, pads and silk screen, then the components of one product."""
     u, v = brush.u, brush.v
-    layout = _draw(brush.rng)
+    layout = _draw(np.random.default_rng(layout_seed))
     distance = board_outline(u, v)
     for x, y in _HOLES:
         distance = np.maximum(distance, -circle(u - x, v - y, 0.0115))

@@ -162,7 +162,7 @@ LOGICAL: dict[str, Draw] = {
 }
 STRUCTURAL: dict[str, Draw] = {
     "scratch": _marked("scratch", 0.035, 0.075, ("resistor", "nut")),
-    "dent": _marked("dent", 0.017, 0.028, _TOUGH),
+    "dent": _marked("dent", 0.020, 0.032, _TOUGH),
     "stain": _marked("stain", 0.022, 0.036, ("resistor",)),
     "break": _break,
     "contamination": _contamination,

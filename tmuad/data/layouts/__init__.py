@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tmuad.config import Layout
-from tmuad.data.layouts import folder, mvtec_ad, mvtec_loco
+from tmuad.data.layouts import bmad, folder, mvtec_ad, mvtec_loco, visa
 from tmuad.data.layouts.entries import JUNK_FOLDERS, Entry, Kind, Listing, Problem, Split, is_image, strays, walk
 from tmuad.errors import DataError
 
@@ -13,8 +13,11 @@ __all__ = ["Category", "Entry", "Kind", "Listing", "Problem", "Split", "detect",
 READERS: dict[Layout, Callable[[Path], Listing]] = {
     "mvtec_ad": mvtec_ad.read,
     "mvtec_loco": mvtec_loco.read,
+    "visa": visa.read,
+    "bmad": bmad.read,
     "folder": folder.read,
 }
+INNER = ("img", *bmad.MASKS)  # folders inside of test/Ungood that only BMAD has
 _SPLITS = ("train", "validation", "test", "ground_truth")
 Category = tuple[str, Path, Layout]  # name below the data set ("" for the data set itself), folder, layout
 
@@ -27,7 +30,8 @@ def read(root: Path, layout: Layout) -> Listing:
             where the category lies further down, where.
     """
     if layout != "folder" and root.is_dir() and not _is_category(root):
-        raise DataError(f"{root}: not a category in the layout {layout}: no folder train/good.{_hint(root)}")
+        needed = visa.NORMAL if layout == "visa" else "train/good"
+        raise DataError(f"{root}: not a category in the layout {layout}: no folder {needed}.{_hint(root)}")
     return READERS[layout](root)
 
 
@@ -38,6 +42,10 @@ def detect(root: Path) -> Layout:
         DataError: it has none of the known ones; the message says what was looked for.
     """
     files, _ = walk(root)
+    if (root / visa.NORMAL).is_dir():
+        return "visa"
+    if (root / "train" / "good").is_dir() and any((root / "test" / bmad.BAD / name).is_dir() for name in INNER):
+        return "bmad"
     if _is_category(root):
         marks = [root / "test" / kind for kind in mvtec_loco.KINDS] + [root / mvtec_loco.CONFIG]
         return "mvtec_loco" if any(mark.exists() for mark in marks) else "mvtec_ad"
@@ -47,8 +55,9 @@ def detect(root: Path) -> Layout:
         return "folder"
     seen = f"There is {' and '.join(present)} but no train/good." if present else "There is no image."
     raise DataError(
-        f"{root}: unknown layout. Looked for train/good (MVTec AD, MVTec LOCO) and for a folder of images of good "
-        f"parts (png, jpg, bmp, tif) without {', '.join(_SPLITS)} in it.{deeper or ' ' + seen}"
+        f"{root}: unknown layout. Looked for train/good (MVTec AD, MVTec LOCO, BMAD), for {visa.NORMAL} (VisA), and for "
+        "a folder of images of good parts (png, jpg, bmp, tif) without "
+        f"{', '.join(_SPLITS)} in it.{deeper or ' ' + seen}"
     )
 
 
@@ -64,7 +73,8 @@ def find_categories(root: Path, layout: Layout | None = None) -> tuple[list[Cate
         return [("", root, layout or detect(root))], []
     if [child.name for child in children] == [root.name]:
         raise DataError(f"{root}: unpacked one folder too deep; name {children[0]} or move its content up")
-    others = [child for child in _folders(root) if child not in children and child.name.lower() not in JUNK_FOLDERS]
+    known = {*JUNK_FOLDERS, visa.SPLIT.parent.name} if (children[0] / visa.NORMAL).is_dir() else JUNK_FOLDERS
+    others = [child for child in _folders(root) if child not in children and child.name.lower() not in known]
     problems = [Problem(other.name, "no category: no folder train/good in it", "ignored") for other in others]
     problems += strays((file for file in files if "/" not in file and is_image(file)), "of a data set of categories")
     return [(child.name, child, layout or detect(child)) for child in children], problems
@@ -78,7 +88,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _is_category(path: Path) -> bool:
-    return (path / "train" / "good").is_dir()
+    return (path / "train" / "good").is_dir() or (path / visa.NORMAL).is_dir()
 
 
 def _hint(root: Path) -> str:

@@ -15,6 +15,7 @@ from tmuad.data.layouts.splits import read_category
 from tmuad.errors import DataError
 
 CONFIG = "defects_config.json"
+FAULTS = "test_faults.csv"  # the demo says in it which fault each test image shows
 KINDS: dict[str, Kind] = {"logical_anomalies": "logical", "structural_anomalies": "structural"}
 
 
@@ -35,7 +36,7 @@ def read(root: Path) -> Listing:
     Raises:
         DataError: no training image, a defects_config.json that is not as it should be; see also `read_category`.
     """
-    listing = read_category(root, "mvtec_loco", KINDS.get, _owner, extra=(CONFIG,))
+    listing = read_category(root, "mvtec_loco", KINDS.get, _owner, extra=(CONFIG, FAULTS))
     if saturation_config(root) is not None:
         return listing
     problem = Problem(CONFIG, "missing", "a defect counts as found when all of its area is")
@@ -60,6 +61,12 @@ def saturation_config(root: Path) -> list[Saturation] | None:
         twice = sorted({value for value in values if values.count(value) > 1})
         raise DataError(f"{path}: the pixel value {twice[0]} stands for two defects; give each its own")
     return entries
+
+
+def saturations(root: Path) -> dict[int, Saturation] | None:
+    """Pixel value of a mask -> when its defect counts as found; see `saturation_config`."""
+    entries = saturation_config(root)
+    return None if entries is None else {entry.pixel_value: entry for entry in entries}
 
 
 def _explain(error: Exception) -> str:

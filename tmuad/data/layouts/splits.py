@@ -9,6 +9,7 @@ from tmuad.errors import DataError
 
 UNMASKED = "used for the image-level figures, left out of the pixel-level ones"
 Masks = dict[tuple[str, str], list[str]]  # (defect, stem of the image) -> mask files
+Place = tuple[str, Split, str, Kind]  # path, split, defect, kind
 
 
 def read_category(
@@ -30,7 +31,7 @@ def read_category(
     """
     files, problems = walk(root)
     masks: Masks = defaultdict(list)
-    places: list[tuple[str, Split, str, Kind]] = []
+    places: list[Place] = []
     unknown: list[str] = []
     for file in files:
         path = PurePosixPath(file)
@@ -45,14 +46,29 @@ def read_category(
                 masks[owner].append(file)
             case _ if file not in extra:
                 unknown.append(file)
+    return assemble(root, layout, places, masks, unknown, problems)
+
+
+def assemble(
+    root: Path, layout: str, places: list[Place], masks: Masks, unknown: Iterable[str], problems: list[Problem]
+) -> Listing:
+    """The listing of `places`, each anomalous one with its masks.
+
+    Args:
+        unknown: files that the layout has no place for.
+        problems: what was found so far.
+
+    Raises:
+        DataError: no training image, or two images that would share a mask.
+    """
     if not any(split == "train" for _, split, _, _ in places):
         raise DataError(f"{root / 'train' / 'good'}: no training image; put photographs of good parts there")
     entries, unmasked = _attach(root, places, masks)
-    problems += unmasked + _orphans(masks) + _empty(root, entries) + strays(unknown, layout)
+    problems = problems + unmasked + _orphans(masks) + _empty(root, entries) + strays(unknown, layout)
     return Listing(tuple(sorted(entries, key=lambda entry: (entry.split, entry.path))), tuple(sorted(problems)))
 
 
-def _attach(root: Path, places: list[tuple[str, Split, str, Kind]], masks: Masks) -> tuple[list[Entry], list[Problem]]:
+def _attach(root: Path, places: list[Place], masks: Masks) -> tuple[list[Entry], list[Problem]]:
     """Entries with their masks, which are taken out of `masks`."""
     entries: list[Entry] = []
     problems: list[Problem] = []
