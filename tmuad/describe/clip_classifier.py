@@ -18,6 +18,7 @@ from tmuad.describe.classifier import PROMPT
 from tmuad.encode.clip import CROPS, as_input, build_clip, clip_config
 from tmuad.errors import ArtifactError, ParameterError
 from tmuad.models.runtime import device_of, in_batches, inference
+from tmuad.parquet import write_artifact
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,9 @@ def clip_spec(classes: Sequence[str], params: ClipFinetuneParams, digest: str) -
     """
     side = clip_config(params.model)["vision_cfg"]["image_size"]
     if params.crop_size != side:
-        raise ParameterError(f"finetune.crop_size: {params.crop_size}, but {params.model} was trained on {side} px; give that")
+        raise ParameterError(
+            f"finetune.crop_size: {params.crop_size}, but {params.model} was trained on {side} px; give that"
+        )
     return {"classes": list(classes), "crop_size": params.crop_size, "model": params.model, "pretrained": digest}
 
 
@@ -150,13 +153,9 @@ def is_clip_classifier(path: Path) -> bool:
 
 
 def _write(header: dict[str, Any], state: "dict[str, torch.Tensor]", path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_file(state, part, metadata={FORMAT: json.dumps(header, sort_keys=True)})
-    part.chmod(0o644)
-    part.replace(path)
+    write_artifact(path, to_bytes(state, metadata={FORMAT: json.dumps(header, sort_keys=True)}))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tmuad.cache import write_atomic
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.position import READING_ORDER
 from tmuad.errors import ParameterError
+from tmuad.parquet import write_artifact
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def place(
 def write_placed(placed: Sequence[Placed], path: Path) -> None:
     """As csv, in the order of the images; only the header where all positions are the grid's by choice."""
     rows = [f'{p.image_id},"{p.object_class}",{p.source},"{p.position}"' for p in placed]
-    write_atomic(path, "\n".join(["image_id,object_class,source,position", *rows, ""]).encode())
+    write_artifact(path, "\n".join(["image_id,object_class,source,position", *rows, ""]).encode())
 
 
 def load_corrections(path: Path, image_ids: Mapping[str, str]) -> dict[tuple[str, str], list[str]]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from tmuad.cache import write_atomic
 from tmuad.config import FinetuneParams, Params
 from tmuad.config_models import ClipFinetuneParams
 from tmuad.describe.finetune import finetune, save
@@ -44,8 +43,8 @@ def _finetune_clip(params: Params, tuned: ClipFinetuneParams, unit: str) -> None
     if tuned.scope == "unit":
         trained = tune(params, [unit])
         clip_classifier.save(trained.spec, trained.weights, paths.classifier)
-        trained.curve.to_csv(paths.training_curve, index=False, lineterminator="\n")
+        write_artifact(paths.training_curve, trained.curve.to_csv(index=False, lineterminator="\n").encode())
         return
     group = group_of(unit, tuned)
     clip_classifier.save_reference(classes_of(params, unit), shared_model(group), paths.classifier)
-    write_atomic(paths.training_curve, (CURVES / f"{group}.csv").read_bytes())
+    write_artifact(paths.training_curve, (CURVES / f"{group}.csv").read_bytes())

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.models.slots import model_slots, weight_digests
+from tmuad.parquet import write_artifact
 from tmuad.segment.slots import names_of
-from tmuad.workspace import ARTIFACTS, SETTINGS
+from tmuad.workspace import SETTINGS
 
 
 def run(params: Params) -> None:
@@ -25,5 +25,4 @@ def run(params: Params) -> None:
         content["compute"]["precision"] = precision_of(params.compute)
     content["weights"] = weight_digests(params)
     content["objects"] = {unit: list(names) for unit in params.units if (names := names_of(params, unit))}
-    ARTIFACTS.mkdir(exist_ok=True)
-    write_atomic(SETTINGS, yaml.safe_dump(content, sort_keys=True, allow_unicode=True).encode())
+    write_artifact(SETTINGS, yaml.safe_dump(content, sort_keys=True, allow_unicode=True).encode())
