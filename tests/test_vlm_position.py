@@ -191,7 +191,7 @@ def test_said_positions_survive_the_table() -> None:
 
 
 def test_positions_in_words_are_compared_with_those_of_the_nearest_text() -> None:
-    normal = [scene(i, thing("screw", 0.2, 0.2), thing("lens", 0.8, 0.5)) for i in range(4)]
+    normal = [scene(i, thing("screw", 0.2, 0.2), thing("lens", 0.8, 0.5)) for i in range(6)]
     normal, _ = place(normal, {(d.image_id, "screw"): ["top left", "top"] for d in normal}, {})
     query, _ = place(
         [scene(9, thing("screw", 0.2, 0.2), thing("lens", 0.8, 0.5))], {("image-9", "screw"): ["left"]}, {}
