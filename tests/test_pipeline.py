@@ -24,8 +24,8 @@ PARAMS = {
     "demo": {"categories": ["hardware_kit"], "size": 128, "train": 8, "validation": 4, "test_good": 3, "per_fault": 1},
 }
 STAGES = (
-    "demo", "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate",
-    "report", "warehouse",
+    "settings", "demo", "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse",
+    "evaluate", "report", "warehouse",
 )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def test_another_fusion_weight_runs_fusion_and_what_follows(clean: Path) -> None
     set_params(clean, PARAMS, TINY, {"fuse": {"calibrated": {"patches": 0.5}}})
     try:
         stale = [line.rstrip(":") for line in dvc(clean, "status").stdout.splitlines() if line[:1].strip()]
-        assert [name.partition("@")[0] for name in stale] == ["fuse", "evaluate", "report"]
+        assert [name.partition("@")[0] for name in stale] == ["settings", "fuse", "evaluate", "report"]
     finally:
         (clean / "params.yaml").write_bytes(params)
     assert (clean / "dvc.lock").read_bytes() == lock

@@ -26,7 +26,8 @@ def copy_project(target: Path) -> Path:
         shutil.copy(PROJECT / name, target / name)
     (target / ".dvc").mkdir()
     shutil.copy(PROJECT / ".dvc/config", target / ".dvc/config")
-    shutil.copytree(PROJECT / "data/names", target / "data/names")
+    for name in ("data/names", "data/catalog", "data/corrections", "models", "profiles"):
+        shutil.copytree(PROJECT / name, target / name)
     shutil.copytree(PROJECT / "tmuad", target / "tmuad", ignore=shutil.ignore_patterns("__pycache__"))
     return target
 

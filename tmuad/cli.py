@@ -15,7 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
-from tmuad.commands import data, evaluation  # noqa: E402
+from tmuad.commands import data, evaluation, models  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -42,6 +42,7 @@ app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", 
 
 data.register(app)
 evaluation.register(app)
+models.register(app)
 
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
@@ -65,6 +66,10 @@ def init(
     directory: Annotated[Path, typer.Argument(help="A data set, one category of it, or a bare folder of good images.")],
     name: Annotated[str | None, typer.Option(help="Name of the unit; by default that of the folder.")] = None,
     layout: Annotated[LayoutChoice, typer.Option(help="How the folder is laid out.")] = LayoutChoice.auto,
+    classes: Annotated[
+        str | None,
+        typer.Option(help='What the images show, as "screw, lens": for profiles that look for named objects.'),
+    ] = None,
 ) -> None:
     """Check a data set, register its units in params.yaml, and say what was found.
 
@@ -72,10 +77,15 @@ def init(
     image), visa (Data/Images with split_csv/1cls.csv), bmad (test/Ungood with img and label), folder (good images
     alone). MPDD and VisA's one-class form have the layout mvtec_ad. Nothing is copied or changed in the data set.
     """
+    from tmuad.data.object_names import parse_names, write_names
     from tmuad.data.register import describe_registration, register
+    from tmuad.workspace import CATALOG
 
+    names = parse_names(classes) if classes is not None else ()
     registration = register(directory, name, layout.value, PARAMS)
     typer.echo(describe_registration(registration))
+    for path in write_names([unit.name for unit in registration.units], names, CATALOG) if names else []:
+        typer.echo(f"objects to look for: {', '.join(names)} (in {path})")
 
 
 @app.command()

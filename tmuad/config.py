@@ -1,4 +1,6 @@
-"""Typed parameters, built once from `params.yaml`. An unknown key is an error that names the key and its neighbours."""
+"""Typed parameters, built once from `params.yaml` and the profile it names. An unknown key is an error that names it and
+its neighbours.
+"""
 
 import difflib
 from collections.abc import Hashable
@@ -6,19 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
+from tmuad.config_models import (
+    ClipFinetuneParams,
+    ComputeParams,
+    EncodeParams,
+    GroundedSamParams,
+    SamParams,
+    VlmParams,
+)
 from tmuad.errors import ParameterError
+from tmuad.section import Section
 
 Layout = Literal["mvtec_ad", "mvtec_loco", "visa", "bmad", "folder"]
 DemoCategory = Literal["hardware_kit", "electronics_tray"]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-class Section(BaseModel):
-    """A group of parameters: immutable, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class UnitParams(Section):
@@ -72,14 +77,31 @@ class RegionsParams(Section):
     max_regions: int = Field(40, ge=1)
 
 
+def _backend(default: str) -> Discriminator:
+    """Which section a slot's parameters are of: what its key `backend` says, or `default`."""
+
+    def choose(value: Any) -> Any:
+        return value.get("backend", default) if isinstance(value, dict) else getattr(value, "backend", default)
+
+    return Discriminator(choose)
+
+
+GroundedSlot = Annotated[
+    Annotated[ComponentsParams, Tag("components")] | Annotated[GroundedSamParams, Tag("grounded_sam")],
+    _backend("components"),
+]
+OpenSlot = Annotated[Annotated[RegionsParams, Tag("regions")] | Annotated[SamParams, Tag("sam")], _backend("regions")]
+
+
 class SegmentParams(Section):
-    grounded: ComponentsParams = ComponentsParams()
-    open: RegionsParams = RegionsParams()
+    grounded: GroundedSlot = ComponentsParams()
+    open: OpenSlot = RegionsParams()
 
 
 class FinetuneParams(Section):
-    """Object classifier; see tmuad/describe/finetune.py."""
+    """Object classifier of the embedded profile; see tmuad/describe/finetune.py."""
 
+    backend: Literal["scratch"] = Field("scratch", exclude=True)  # not part of what a trained model keeps
     crops_per_class: int = Field(200, ge=1)  # paper, IV-B
     crop_size: int = Field(32, ge=32, multiple_of=32)  # px
     epochs: int = Field(20, ge=1)  # at most
@@ -89,15 +111,21 @@ class FinetuneParams(Section):
     seed: int = Field(0, ge=0)
 
 
+ClassifierSlot = Annotated[
+    Annotated[FinetuneParams, Tag("scratch")] | Annotated[ClipFinetuneParams, Tag("clip")], _backend("scratch")
+]
+
+
 class DescribeParams(Section):
-    position: Literal["nine_grid"] = "nine_grid"
+    position: Literal["nine_grid", "vlm"] = "nine_grid"  # vlm: see VlmParams
     fuzz: float = Field(
         0.06, ge=0, lt=0.17
     )  # an object this close to a cell's edge counts as in both cells (share of the side)
 
 
 class ObjectBankParams(Section):
-    encoder: Literal["filters"] = "filters"
+    encoder: Literal["filters", "clip"] = "filters"
+    distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 3 as printed, over the open segments
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
@@ -105,7 +133,8 @@ class ObjectBankParams(Section):
 
 
 class PatchBankParams(Section):
-    encoders: tuple[Literal["filters"], ...] = ("filters",)
+    encoders: tuple[Literal["filters", "clip", "dinov2"], ...] = Field(("filters",), min_length=1)
+    distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 4 as printed (with the nearest patch)
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
@@ -119,6 +148,9 @@ class TextScoreParams(Section):
         "counts"  # T_sim: the most similar text (paper), or that among the nearest in counts
     )
     undercount: Literal["paper", "released"] = "released"  # where a missing object is marked: design, section 6
+    position: Literal["places", "words"] = (
+        "places"  # compare with all normal places, or O_pos with that of T_sim (paper)
+    )
     matching: Literal["auto", "strict", "relaxed"] = "auto"  # relaxed: object classes alone, no count, position or size
     strict_from: int = Field(5, ge=1)  # `auto` is strict from this many normal images in the text bank on
 
@@ -154,11 +186,15 @@ class EvaluateParams(Section):
 
 class Params(Section):
     units: dict[UnitName, UnitParams]
+    profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
+    compute: ComputeParams = ComputeParams()
     data: DataParams = DataParams()
     demo: DemoParams = DemoParams()
     segment: SegmentParams = SegmentParams()
-    finetune: FinetuneParams = FinetuneParams()
+    finetune: ClassifierSlot = FinetuneParams()
     describe: DescribeParams = DescribeParams()
+    encode: EncodeParams = EncodeParams()
+    vlm: VlmParams = VlmParams()
     object_bank: ObjectBankParams = ObjectBankParams()
     patch_bank: PatchBankParams = PatchBankParams()
     text_score: TextScoreParams = TextScoreParams()
@@ -209,7 +245,7 @@ def load_params(path: Path) -> Params:
     """
     if not path.exists():
         raise ParameterError(f"{path}: no such file; run this in the folder that holds params.yaml")
-    return parse_params(read_yaml(path), source=str(path))
+    return parse_params(read_yaml(path), source=str(path), folder=path.parent)
 
 
 def read_yaml(path: Path) -> object:
@@ -228,10 +264,13 @@ def read_yaml(path: Path) -> object:
         raise ParameterError(f"{path}: not readable as YAML: {error}") from None
 
 
-def parse_params(raw: object, source: str = "params") -> Params:
-    """`raw` (nested dicts) as typed parameters; see `load_params`."""
+def parse_params(raw: object, source: str = "params", folder: Path = Path()) -> Params:
+    """`raw` (nested dicts), with the profile it names (see tmuad/profiles.py) from `folder`, as typed parameters."""
+    from tmuad.profiles import apply_profile
+
     if not isinstance(raw, dict):
         raise ParameterError(f"{source}: expected a mapping of sections at the top, found {type(raw).__name__}")
+    raw, source = apply_profile(raw, source, folder)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
@@ -240,9 +279,11 @@ def parse_params(raw: object, source: str = "params") -> Params:
 
 def _explain(detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
-    key = ".".join(location)
+    key = ".".join(_without_tags(location))
     if detail["type"] == "missing":
         return f"{key}: required, but not given"
+    if detail["type"] == "union_tag_invalid":
+        return f"{key}.backend: {detail['ctx']['tag']!r} is not one of {', '.join(SLOTS[tuple(location)])}"
     if detail["type"] != "extra_forbidden":
         return f"{key}: {detail['msg']}, found {detail['input']!r}"
     known = _keys_at(location[:-1])
@@ -251,10 +292,28 @@ def _explain(detail: Any) -> str:
     return f"unknown parameter '{key}'; {hint}Known here: {', '.join(known)}"
 
 
+SLOTS: dict[tuple[str, ...], dict[str, type[Section]]] = {  # where one of several sections stands, by its backend
+    ("segment", "grounded"): {"components": ComponentsParams, "grounded_sam": GroundedSamParams},
+    ("segment", "open"): {"regions": RegionsParams, "sam": SamParams},
+    ("finetune",): {"scratch": FinetuneParams, "clip": ClipFinetuneParams},
+}
+
+
+def _without_tags(location: list[str]) -> list[str]:
+    """Pydantic's path without the backend, which it names after a slot."""
+    for slot, backends in SLOTS.items():
+        depth = len(slot)
+        if tuple(location[:depth]) == slot and location[depth : depth + 1] and location[depth] in backends:
+            return location[:depth] + location[depth + 1 :]
+    return location
+
+
 def _keys_at(location: list[str]) -> list[str]:
     section: Any = Params
-    for part in location:
-        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+    for depth, part in enumerate(location):
+        if part in (backends := SLOTS.get(tuple(location[:depth]), {})):
+            section = backends[part]
+        elif isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
             section = section.model_fields[part].annotation
         else:
             section = UnitParams  # the only nested sections under free names are units

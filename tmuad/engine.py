@@ -9,12 +9,13 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from tmuad.errors import WorkerError
 from tmuad.progress import track
 
 log = logging.getLogger(__name__)
+
+READERS = 4  # threads that decode images for a task in batches; Pillow releases the lock
+AHEAD = 3  # batches in hand: the one at work and the next two
 
 
 class Task(Protocol):
@@ -47,6 +51,19 @@ class Task(Protocol):
 
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
         """The record of one image (S, S, 3) uint8 RGB; `prior` is the record of `after`, empty without one."""
+        ...
+
+
+class BatchTask(Task, Protocol):
+    """A task that wants many images at once, because a model on a GPU does. It runs in this process, never in workers."""
+
+    @property
+    def batch(self) -> int:
+        """How many images at once, at least 1. How memory is shared out within is the task's own affair."""
+        ...
+
+    def many(self, images: Sequence[NDArray[np.uint8]], priors: Sequence[Record]) -> list[Record]:
+        """The record of each image; the same as one call each."""
         ...
 
 
@@ -112,6 +129,13 @@ class _Mapper:
 
 
 def _fill(mapper: _Mapper, missing: list[ImageRef]) -> None:
+    if (prior := mapper.task.after) and (_is_batched(mapper.task) or _is_batched(prior)):  # models see all images first
+        earlier = _Mapper(prior, mapper.data)
+        if lacking := [ref for ref in missing if not earlier.cache.has(ref.image_id, earlier.kinds[prior.name])]:
+            _fill(earlier, lacking)
+    if _is_batched(mapper.task):
+        _fill_in_batches(mapper, mapper.task, list({ref.image_id: ref for ref in missing}.values()))
+        return
     workers = min(mapper.data.workers or os.cpu_count() or 1, len(missing))
     if workers <= 1:
         for ref in track(missing, mapper.task.name, len(missing)):
@@ -128,6 +152,27 @@ def _fill(mapper: _Mapper, missing: list[ImageRef]) -> None:
             f"{mapper.task.name}: a worker process was killed, most likely for want of memory; set data.workers below "
             f"{workers} and run again, what is done is kept"
         ) from None
+
+
+def _is_batched(task: Task) -> TypeGuard[BatchTask]:
+    return getattr(task, "batch", 0) > 0
+
+
+def _fill_in_batches(mapper: _Mapper, task: BatchTask, missing: list[ImageRef]) -> None:
+    """One loaded model sees batch after batch, while threads decode and resize the images of the next two."""
+    batches = [missing[i : i + task.batch] for i in range(0, len(missing), task.batch)]
+    kind, bar = mapper.kinds[task.name], track(missing, task.name, len(missing))
+    with ThreadPoolExecutor(READERS) as readers:
+        ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
+        for i in range(len(batches)):
+            while len(ahead) < AHEAD and i + len(ahead) < len(batches):
+                coming = batches[i + len(ahead)]
+                ahead.append([readers.submit(load_image, ref.path, mapper.data) for ref in coming])
+            priors = [mapper.record(ref, task.after) if task.after else {} for ref in batches[i]]
+            records = task.many([image.result() for image in ahead.popleft()], priors)
+            for ref, record in zip(batches[i], records, strict=True):
+                mapper.cache.put(ref.image_id, kind, record)
+                next(bar, None)
 
 
 _worker: _Mapper

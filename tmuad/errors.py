@@ -23,3 +23,11 @@ class WorkerError(TmuadError):
 
 class ArtifactError(TmuadError):
     """A file that an earlier stage should have written is missing, truncated or from another version."""
+
+
+class WeightsError(TmuadError):
+    """A weight file is missing, damaged, or belongs to another model."""
+
+
+class DeviceError(TmuadError):
+    """A GPU failed, or has too little memory for a single image."""

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.banks.objects import ObjectBank
 from tmuad.banks.patches import DETAIL, PatchBank
+from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.config import Params
-from tmuad.describe.classifier import ClipClassifier
+from tmuad.describe.classifier import ObjectClassifier
 from tmuad.describe.description import ImageDescription, describe
+from tmuad.describe.slots import load_classifier, said_of_image
 from tmuad.describe.table import read_descriptions, scene_object
-from tmuad.encode.features import FeatureTask
 from tmuad.encode.filters import STRIDE
+from tmuad.encode.slots import feature_task
 from tmuad.engine import run_once
 from tmuad.errors import ArtifactError
 from tmuad.parquet import read_parquet
@@ -38,10 +39,10 @@ class Inspector:
     unit: str
     params: Params
     classes: ObjectClasses
-    classifier: ClipClassifier
+    classifier: ObjectClassifier
     text_bank: TextBank
-    object_bank: ObjectBank
-    patch_bank: PatchBank
+    object_bank: AnyObjectBank
+    patch_bank: AnyPatchBank
     calibration: Calibration
     names: dict[str, tuple[str, str]]
 
@@ -56,10 +57,10 @@ class Inspector:
             unit=unit,
             params=params,
             classes=load_classes(paths.classes),
-            classifier=ClipClassifier.load(paths.classifier),
+            classifier=load_classifier(paths.classifier, params.compute),
             text_bank=TextBank(read_descriptions(read_parquet(paths.text_entries)), shape),
-            object_bank=ObjectBank.load(paths.object_bank),
-            patch_bank=PatchBank.load(paths.patch_bank),
+            object_bank=load_object_bank(paths.object_bank),
+            patch_bank=load_patch_bank(paths.patch_bank),
             calibration=load_calibration(paths.calibration),
             names=load_names(NAMES / f"{unit}.yaml"),
         )
@@ -74,7 +75,7 @@ class Inspector:
         size = self.params.data.size
         runs = next((o.runs for entry in self.text_bank.entries for o in entry.objects), None)
         pixels = size**2 if runs is None else int(runs.sum())
-        layer = self.patch_bank.places.get(DETAIL)
+        layer = self.patch_bank.places.get(DETAIL) if isinstance(self.patch_bank, PatchBank) else None
         if pixels != size**2 or (layer is not None and len(layer.level) != max(4, size // STRIDE)):
             return "data.size"
         crop = self.params.finetune.crop_size
@@ -83,13 +84,13 @@ class Inspector:
     def inspect(self, image: NDArray[np.uint8], image_id: str = "") -> tuple[Verdict, ImageDescription]:
         """Verdict on one image (S, S, 3) uint8 RGB as `tmuad.engine.load_image` returns it, and what it shows."""
         params, shape = self.params, (image.shape[0], image.shape[1])
-        task = FeatureTask.of(params)
+        task = feature_task(params, self.unit)
         record = run_once(task.after, image)
         scene = unpack_scene(record)
         objects = [o for _, _, o in resolve_objects(scene, self.classes)]
         labels, _ = self.classifier.classify(scene.crops[[o.index for o in objects]])
         found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
-        description = describe(image_id, found)
+        description = said_of_image(params, image, describe(image_id, found))
         result = score_image(
             description, scene.regions, task(image, record), self.text_bank, self.object_bank, self.patch_bank, params
         )

@@ -6,6 +6,11 @@ from pathlib import Path
 ARTIFACTS = Path("artifacts")
 REPORTS = Path("reports")
 NAMES = Path("data/names")  # <unit>.yaml: what a person calls the object classes
+CATALOG = Path("data/catalog")  # <data set>.yaml: object names per category, for a segmenter that finds them by name
+CORRECTIONS = Path("data/corrections")  # <unit>.yaml: positions that a person has put right
+MODELS = Path("models/classifiers")  # object classifiers that several units share
+CURVES = Path("models/curves")  # how their training went
+SETTINGS = ARTIFACTS / "params.yaml"  # what is in force; see tmuad/stages/settings.py
 DEMO = Path("data/demo")
 
 
@@ -47,6 +52,10 @@ class UnitPaths:
     @property
     def descriptions(self) -> Path:  # describe
         return self.folder / "descriptions.parquet"
+
+    @property
+    def positions(self) -> Path:  # describe: where each position is from, if not all are from the grid
+        return self.folder / "positions.csv"
 
     @property
     def text_bank(self) -> Path:  # text_bank: what is normal, per class

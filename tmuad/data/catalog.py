@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from tmuad.config import Layout, Section, read_yaml
+from tmuad.config import Layout, read_yaml
 from tmuad.errors import ParameterError
+from tmuad.section import Section
 
 CATALOG = Path(__file__).resolve().parents[2] / "data" / "catalog"
 GROUPS = ("train", "validation", "test_good", "test_logical", "test_structural")
@@ -56,8 +57,17 @@ class DatasetEntry(Section):
 
 
 def dataset_names(folder: Path = CATALOG) -> list[str]:
-    """Names of the data sets in the catalogue."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """Names of the public data sets in the catalogue, without those of which only a user's object names are known."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not _names_alone(path))
+
+
+def _names_alone(path: Path) -> bool:
+    """Whether `tmuad init --classes` wrote the file: it holds object names and nothing else."""
+    try:
+        raw = read_yaml(path)
+    except ParameterError:
+        return False  # whoever asks for it gets the reason
+    return isinstance(raw, dict) and set(raw) == {"categories"}
 
 
 def load_dataset(name: str, folder: Path = CATALOG) -> DatasetEntry:

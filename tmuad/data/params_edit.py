@@ -27,7 +27,8 @@ def add_units(params: Params, path: Path, units: Mapping[str, UnitParams]) -> No
     text = path.read_bytes().decode()
     try:
         edited = _insert(text, units)
-        sound = parse_params(yaml.safe_load(edited)) == params.model_copy(update={"units": params.units | dict(units)})
+        again = parse_params(yaml.safe_load(edited), folder=path.parent)
+        sound = again == params.model_copy(update={"units": params.units | dict(units)})
     except (yaml.YAMLError, ParameterError):
         sound = False
     if not sound:

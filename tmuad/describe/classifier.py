@@ -32,6 +32,8 @@ Weights = Mapping[str, NDArray[np.generic]]
 class ObjectClassifier(Protocol):
     """Tells which object class a masked crop shows."""
 
+    crop_size: int  # px
+
     def classify(self, crops: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.float32]]:
         """Class names (N) and their probabilities (N), in [0, 1], of `crops` (N, size, size, 3)."""
 

@@ -26,6 +26,7 @@ class ClassDescription:
 
     object_class: str
     objects: tuple[SceneObject, ...]
+    said: str = ""  # its position in the words of a language model or a person, where these are to be used
 
     @property
     def count(self) -> int:
@@ -39,7 +40,7 @@ class ClassDescription:
     @property
     def position(self) -> str:
         """Cells of the objects in reading order; a cell that holds n objects stands n times, so the text shows counts."""
-        return ", ".join(sorted((cell(o.x, o.y) for o in self.objects), key=READING_ORDER.__getitem__))
+        return self.said or ", ".join(sorted((cell(o.x, o.y) for o in self.objects), key=READING_ORDER.__getitem__))
 
     @property
     def text(self) -> str:

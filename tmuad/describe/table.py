@@ -1,6 +1,7 @@
 """Descriptions as a table: one row per image and object class, the objects as lists in the row."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -42,13 +43,27 @@ def descriptions_table(many: Iterable[ImageDescription], shape: tuple[int, int],
 def read_descriptions(table: pa.Table) -> list[ImageDescription]:
     """The inverse of `descriptions_table`."""
     grouped: dict[str, list[SceneObject]] = {}
-    for row in table.select(["image_id", "object_class", "x", "y", "area", "candidates", "object_runs"]).to_pylist():
+    positions: dict[tuple[str, str], str] = {}
+    wanted = ["image_id", "object_class", "position", "x", "y", "area", "candidates", "object_runs"]
+    for row in table.select(wanted).to_pylist():
+        positions[row["image_id"], row["object_class"]] = row["position"]
         objects = grouped.setdefault(row["image_id"], [])
         columns = (row[name] for name in ("x", "y", "area", "candidates", "object_runs"))
         for x, y, area, candidate, runs in zip(*columns, strict=True):
             mask = np.array(runs, dtype=np.uint32)
             objects.append(SceneObject(row["object_class"], x, y, area, mask, candidate))
-    return [describe(image_id, objects) for image_id, objects in grouped.items()]
+    return [_as_said(describe(image_id, objects), positions) for image_id, objects in grouped.items()]
+
+
+def _as_said(image: ImageDescription, positions: dict[tuple[str, str], str]) -> ImageDescription:
+    """`image` with the positions of the table: where they are not the grid's, somebody said so."""
+    told = [positions[image.image_id, c.object_class] for c in image.classes]
+    if all(words == c.position for words, c in zip(told, image.classes, strict=True)):
+        return image
+    classes = (
+        c if words == c.position else replace(c, said=words) for words, c in zip(told, image.classes, strict=True)
+    )
+    return ImageDescription(image.image_id, tuple(classes))
 
 
 def scene_object(name: str, runs: masks.Runs, shape: tuple[int, int], candidate: int = -1) -> SceneObject:

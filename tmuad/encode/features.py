@@ -9,24 +9,20 @@ from tmuad.banks.context import class_grid
 from tmuad.banks.objects import REGION, Labelled
 from tmuad.banks.patches import DETAIL, Defects, PatchImage
 from tmuad.cache import Record, fingerprint
-from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.encode import ObjectFeatures
 from tmuad.encode.filters import FilterBank, FilterEncoder
-from tmuad.segment.scene import SceneTask, unpack_scene
+from tmuad.engine import Task
+from tmuad.segment.scene import unpack_scene
 
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """See `tmuad.engine.Task`; builds on the segments of `SceneTask`."""
+    """See `tmuad.engine.Task`; builds on the segments of the scene task."""
 
-    after: SceneTask
+    after: Task
     encoder: FilterEncoder
     name: str = "features"
-
-    @classmethod
-    def of(cls, params: Params) -> "FeatureTask":
-        return cls(SceneTask(params.segment, params.finetune.crop_size), FilterEncoder())
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +59,8 @@ class DefectTask:
 def patch_image(record: Record, description: ImageDescription, size: int) -> PatchImage:
     """The patches of an image of `size` px, and the object class each lies on."""
     features = {name.removeprefix("patches."): array for name, array in record.items() if name.startswith("patches.")}
-    return PatchImage(features, class_grid(description, (size, size), len(features[DETAIL])))
+    detail = features[DETAIL] if DETAIL in features else max(features.values(), key=len)
+    return PatchImage(features, class_grid(description, (size, size), len(detail)))
 
 
 def defects_of(record: Record) -> Defects:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from tmuad.banks.objects import ObjectBank
-from tmuad.banks.patches import PatchBank
+from tmuad.banks.slots import AnyObjectBank, AnyPatchBank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
@@ -19,8 +18,8 @@ def score_image(
     regions: Sequence[Runs],
     features: Record,
     text_bank: TextBank,
-    object_bank: ObjectBank,
-    patch_bank: PatchBank,
+    object_bank: AnyObjectBank,
+    patch_bank: AnyPatchBank,
     params: Params,
 ) -> BankResult:
     """Findings of the text bank and distances to the image banks; `features` is the record of `FeatureTask`,

@@ -79,7 +79,10 @@ def find_differences(query: ImageDescription, bank: TextBank, params: TextScoreP
             findings.append(_extra(described, surplus, expected.count, bank))
         if absent:
             findings.append(_missing(expected, absent, described, normal, present, bank, params))
-        findings += _misplaced(rightful, normal, bank)
+        if params.position == "words":
+            findings += _said_elsewhere(described, expected, bank)
+        else:
+            findings += _misplaced(rightful, normal, bank)
         findings += _missized(described, rightful, normal, bank, counted=not surplus and not absent)
     for expected in similar.classes:
         if expected.object_class not in query.by_name:  # line: if O_class^t not in {O_class^j}
@@ -170,6 +173,15 @@ def _misplaced(objects: Sequence[SceneObject], normal: ClassNormal, bank: TextBa
             found = here if there != here else f"{here}, {away} % of the side away"
             findings.append(Finding(o.object_class, "position", expected, found, strength, o.runs, 1, here))
     return findings
+
+
+def _said_elsewhere(found: ClassDescription, expected: ClassDescription, bank: TextBank) -> list[Finding]:
+    """O_pos in words against that of T_sim: the merged mask where they differ (line: S_T = max(S_T, I_class))."""
+    if found.position == expected.position or found.count != expected.count:  # a wrong count has a finding of its own
+        return []
+    region = masks.union([o.runs for o in found.objects], bank.shape)
+    where = grid_words(found.objects)
+    return [Finding(found.object_class, "position", expected.position, found.position, 1.0, region, found.count, where)]
 
 
 def _missized(

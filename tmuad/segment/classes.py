@@ -36,10 +36,11 @@ class ObjectClasses:
 
     centre: NDArray[np.float64]  # (C, D) median descriptor
     scale: NDArray[np.float64]  # (C, D) robust standard deviation, at least SCALE
+    given: tuple[str, ...] = ()  # names by which a detector finds its objects; then there is no look to compare with
 
     @property
     def names(self) -> list[str]:
-        return [f"class-{i + 1}" for i in range(len(self.centre))]
+        return list(self.given) or [f"class-{i + 1}" for i in range(len(self.centre))]
 
     def distances(self, descriptor: NDArray[np.float32]) -> NDArray[np.float64]:
         """Power mean (exponent 4) of the standardised differences to each class: (C,).
@@ -68,8 +69,9 @@ class ObjectClasses:
             "descriptor": list(DESCRIPTOR),
             "classes": {
                 name: {"centre": np.round(c, 6).tolist(), "scale": np.round(s, 6).tolist()}
-                for name, c, s in zip(self.names, self.centre, self.scale, strict=True)
+                for name, c, s in zip(self.names[: len(self.centre)], self.centre, self.scale, strict=True)
             },
+            **({"given": list(self.given)} if self.given else {}),
         }
         write_artifact(path, (json.dumps(content, indent=1) + "\n").encode())
 
@@ -85,6 +87,7 @@ def load_classes(path: Path) -> ObjectClasses:
         return ObjectClasses(
             np.array([row["centre"] for row in rows], dtype=np.float64).reshape(shape),
             np.array([row["scale"] for row in rows], dtype=np.float64).reshape(shape),
+            tuple(str(name) for name in content.get("given", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(

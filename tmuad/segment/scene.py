@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tmuad import color, masks
 from tmuad.cache import Record, fingerprint
-from tmuad.config import SegmentParams
+from tmuad.config import ComponentsParams, RegionsParams, SegmentParams
 from tmuad.describe import crops
 from tmuad.encode import filters
 from tmuad.masks import Runs
@@ -37,8 +37,10 @@ class SceneTask:
         return fingerprint(self.params, self.crop_size, *sources)
 
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
-        found = find_components(image, self.params.grounded)
-        opened = regions.RegionSegmenter(self.params.open).segment(image)
+        grounded, opening = self.params.grounded, self.params.open
+        assert isinstance(grounded, ComponentsParams) and isinstance(opening, RegionsParams)
+        found = find_components(image, grounded)
+        opened = regions.RegionSegmenter(opening).segment(image)
         return pack_scene(image, found, [r.runs for r in opened], [r.score for r in opened], self.crop_size)
 
 
@@ -51,6 +53,8 @@ class Scene:
     candidate_runs: list[Runs]  # mask of each candidate
     regions: list[Runs]  # of the open segmenter
     region_scores: NDArray[np.float32]
+    labels: NDArray[np.int32] | None = None  # (n,) class of each candidate where the segmenter knows it
+    confidence: NDArray[np.float32] | None = None  # (n,) how sure it is
 
 
 def pack_scene(
@@ -59,6 +63,7 @@ def pack_scene(
     region_runs: list[Runs],
     region_scores: list[float],
     crop_size: int,
+    fill: crops.Colour = crops.FILL,
 ) -> Record:
     rows: list[tuple[Component, int, int]] = []  # candidate, row of its parent or -1, number of the split it is part of
     for component in found:
@@ -74,7 +79,7 @@ def pack_scene(
         "parent": np.array([row[1] for row in rows], dtype=np.int32),
         "split": np.array([row[2] for row in rows], dtype=np.int32),
         "container": np.array([row[0].container for row in rows], dtype=np.uint8),
-        "crops": crops.crops_of(image, (masks.decode(row[0].runs, shape) for row in rows), crop_size),
+        "crops": crops.crops_of(image, (masks.decode(row[0].runs, shape) for row in rows), crop_size, fill),
         "region_score": np.array(region_scores, dtype=np.float32),
     }
 
@@ -94,7 +99,9 @@ def unpack_scene(record: Record) -> Scene:
         for i, parent in enumerate(record["parent"].tolist())
         if parent < 0
     ]
-    return Scene(top, record["crops"], runs, _unpack_runs("region", record), record["region_score"])
+    opened = _unpack_runs("region", record)
+    known = (record.get("label"), record.get("confidence"))
+    return Scene(top, record["crops"], runs, opened, record["region_score"], *known)
 
 
 def _pack_runs(name: str, many: list[Runs]) -> Record:

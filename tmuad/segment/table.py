@@ -14,6 +14,9 @@ def resolve_objects(scene: Scene, classes: ObjectClasses) -> list[tuple[str, flo
     """(label, confidence, object) of a scene's objects under `classes`; none where no class was learnt."""
     if not classes.names:
         return []
+    if scene.labels is not None and scene.confidence is not None:
+        known = zip(scene.labels.tolist(), scene.confidence.tolist(), scene.components, strict=True)
+        return [(classes.names[label], confidence, o) for label, confidence, o in known]
     found = []
     for component in scene.components:
         for index, o in classes.resolve(component):

@@ -19,15 +19,16 @@ from tmuad.errors import TmuadError  # noqa: E402
 PER_UNIT = (
     "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate",
 )  # fmt: skip
-GLOBAL = ("demo", "report", "warehouse")
+PER_GROUP = ("finetune_group",)
+GLOBAL = ("settings", "demo", "report", "warehouse")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tmuad.stages", description=__doc__)
-    parser.add_argument("stage", choices=PER_UNIT + GLOBAL)
+    parser.add_argument("stage", choices=PER_UNIT + PER_GROUP + GLOBAL)
     parser.add_argument("unit", nargs="?", help="a key of `units` in params.yaml; not for " + ", ".join(GLOBAL))
     options = parser.parse_args(arguments)
-    if (options.stage in PER_UNIT) != (options.unit is not None):
+    if (options.stage in GLOBAL) == (options.unit is not None):
         parser.error(f"stage {options.stage} takes {'a unit' if options.unit is None else 'no unit'}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it reports which of its builds it tries
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.unit is None:
             stage.run(params)
         else:
-            params.unit(options.unit)
+            if options.stage in PER_UNIT:
+                params.unit(options.unit)
             stage.run(params, options.unit)
     except TmuadError as error:
         print(f"error: {error}", file=sys.stderr)

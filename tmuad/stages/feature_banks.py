@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
-from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patches import PatchBank, PatchImage
+from tmuad.banks.objects import Labelled
+from tmuad.banks.patches import PatchImage
+from tmuad.banks.slots import fit_object_bank, fit_patch_bank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, FeatureTask, defects_of, object_features, patch_image, region_features
+from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
+from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
@@ -16,7 +18,7 @@ from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
-    paths, task = UnitPaths(unit), FeatureTask.of(params)
+    paths, task = UnitPaths(unit), feature_task(params, unit)
     simulate = DefectTask(task.encoder)
     for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
         pass  # all images first: worker processes must not be forked once faiss has started its threads
@@ -31,14 +33,14 @@ def run(params: Params, unit: str) -> None:
         for record, description in records_of(images):
             yield object_features(record, description) if by_class else region_features(record)
 
-    def patches_of(images: list[ImageRef]) -> list[PatchImage]:
-        return [patch_image(record, description, params.data.size) for record, description in records_of(images)]
+    def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
+        return (patch_image(record, description, params.data.size) for record, description in records_of(images))
 
-    defects = [defects_of(record) for record in map_images(simulate, train, params.data)]
-    patches = PatchBank.fit(patches_of(train), params.patch_bank, defects)
-    patches.calibrate(patches_of(held_out)).save(paths.patch_bank)
+    defects = []
+    if params.patch_bank.distance == "whitened" and "filters" in params.patch_bank.encoders:
+        defects = [defects_of(record) for record in map_images(simulate, train, params.data)]
+    patches = fit_patch_bank(patches_of(train), params.patch_bank, defects)
+    patches.calibrate(list(patches_of(held_out))).save(paths.patch_bank)
 
-    objects = ObjectBank.fit(objects_of(train, by_class=True), params.object_bank)
-    if not objects.groups:  # no object classes in this unit
-        objects = ObjectBank.fit(objects_of(train, by_class=False), params.object_bank)
+    objects = fit_object_bank(objects_of, train, params.object_bank)
     objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)

@@ -6,6 +6,7 @@ from pathlib import Path
 from tmuad.config import Params
 from tmuad.engine import load_image
 from tmuad.parquet import read_parquet, write_artifact
+from tmuad.report.models import models_markdown
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
 from tmuad.report.tables import load_results, results_csv, results_markdown
@@ -19,7 +20,7 @@ def run(params: Params) -> None:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
         write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
     results = load_results(params.units)
-    write_artifact(REPORTS / "results.md", results_markdown(results).encode())
+    write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
     write_artifact(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
 

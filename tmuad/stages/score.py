@@ -4,12 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from tmuad.banks.objects import ObjectBank
-from tmuad.banks.patches import PatchBank
+from tmuad.banks.slots import load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import FeatureTask
+from tmuad.encode.slots import feature_task
 from tmuad.engine import map_images
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.score.score import score_image
@@ -22,13 +21,13 @@ from tmuad.workspace import UnitPaths
 def run(params: Params, unit: str) -> None:
     paths = UnitPaths(unit)
     text_bank = TextBank(read_descriptions(read_parquet(paths.text_entries)), shape_of(params))
-    object_bank, patch_bank = ObjectBank.load(paths.object_bank), PatchBank.load(paths.patch_bank)
+    object_bank, patch_bank = load_object_bank(paths.object_bank), load_patch_bank(paths.patch_bank)
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
     regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
     images = unit_images(unit, params, ["validation", "test"])
     scores: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for ref, record in zip(images, map_images(FeatureTask.of(params), images, params.data), strict=True):
+    for ref, record in zip(images, map_images(feature_task(params, unit), images, params.data), strict=True):
         mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
         result = score_image(mine, open_segments, record, text_bank, object_bank, patch_bank, params)
         scores.append(result_row(result))

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from tmuad.config import Params
+from tmuad.config import ComponentsParams, Params
 from tmuad.engine import map_images
 from tmuad.parquet import write_parquet
 from tmuad.segment.classes import learn_classes
 from tmuad.segment.components import Component
-from tmuad.segment.scene import SceneTask, unpack_scene
+from tmuad.segment.scene import unpack_scene
+from tmuad.segment.slots import named_classes, names_of, scene_task
 from tmuad.segment.table import segment_rows
 from tmuad.stages.common import shape_of, unit_images
 from tmuad.tables import SEGMENTS_SCHEMA
@@ -17,10 +18,13 @@ from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
-    paths, task = UnitPaths(unit), SceneTask(params.segment, params.finetune.crop_size)
+    paths, task, grounded = UnitPaths(unit), scene_task(params, unit), params.segment.grounded
     train = unit_images(unit, params, ["train"])
-    looks = [[_without_mask(c) for c in unpack_scene(r).components] for r in map_images(task, train, params.data)]
-    classes = learn_classes(looks, params.segment.grounded.max_classes)
+    if isinstance(grounded, ComponentsParams):
+        looks = [[_without_mask(c) for c in unpack_scene(r).components] for r in map_images(task, train, params.data)]
+        classes = learn_classes(looks, grounded.max_classes)
+    else:
+        classes = named_classes(names_of(params, unit))
     classes.save(paths.classes)
     images = unit_images(unit, params)
     rows = [

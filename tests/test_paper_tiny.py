@@ -1,0 +1,335 @@
+"""The whole graph with the paper's models at toy size: the real classes of every library, random weights, no mocks.
+
+Nothing is learnt from the verdicts. What counts is that every stage takes what the one before wrote, that a second run
+gives the same bytes, and that bad input ends in words.
+"""
+
+import hashlib
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tiny_models import photos
+from typer.testing import CliRunner
+
+from tmuad.cli import app
+from tmuad.config import Params, load_params
+from tmuad.describe import clip_classifier
+from tmuad.describe.description import describe
+from tmuad.engine import load_image
+from tmuad.errors import ArtifactError, ParameterError, WeightsError
+from tmuad.inspector import Inspector
+from tmuad.models.runtime import free_models
+from tmuad.parquet import read_parquet
+from tmuad.segment.grounded_sam import ModelSceneTask
+from tmuad.segment.scene import unpack_scene
+from tmuad.segment.slots import scene_task
+
+ROOT = Path(__file__).parent.parent
+UNIT = "kit.small"
+STAGES = ("prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate")
+
+
+def workspace(folder: Path, units: tuple[str, ...] = (UNIT,), **overrides: object) -> Path:
+    """A data set of nine drawn images, and a params.yaml with the profile."""
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    shots = iter(photos(9, side=80))
+    for name in ("train/good/0", "train/good/1", "train/good/2", "train/good/3", "validation/good/0", "validation/good/1",
+                 "test/good/0", "test/logical_anomalies/0", "test/structural_anomalies/0"):  # fmt: skip
+        path = folder / f"data/kit/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(next(shots)).save(path)
+        if "anomalies" in name:
+            mask = np.zeros((80, 80), np.uint8)
+            mask[20:40, 20:40] = 255
+            target = folder / f"data/kit/ground_truth/{name.removeprefix('test/')}/000.png"
+            target.parent.mkdir(parents=True)
+            Image.fromarray(mask).save(target)
+    write_params(folder, units, **overrides)
+    return folder
+
+
+def write_params(folder: Path, units: tuple[str, ...] = (UNIT,), **overrides: object) -> None:
+    content = {"profile": "paper-tiny", "units": {u: {"root": "data/kit", "layout": "mvtec_loco"} for u in units}}
+    (folder / "params.yaml").write_text(yaml.safe_dump({**content, **overrides}))
+
+
+def run(stage: str, params: Params, *names: str) -> None:
+    importlib.import_module(f"tmuad.stages.{stage}").run(params, *names)
+
+
+def run_all(params: Params) -> None:
+    run("settings", params)
+    for stage in STAGES:
+        for unit in params.units:
+            run(stage, params, unit)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = workspace(tmp_path_factory.mktemp("paper"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = load_params(Path("params.yaml"))
+        run_all(params)
+        run("report", params)
+        run("warehouse", params)
+    return folder
+
+
+@pytest.fixture
+def here(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    monkeypatch.chdir(fitted)
+    return load_params(Path("params.yaml"))
+
+
+def test_every_stage_left_what_it_promises(here: Params) -> None:
+    folder = Path(f"artifacts/{UNIT}")
+    segments = read_parquet(folder / "segments.parquet").to_pandas()
+    assert set(segments["source"]) == {"grounded", "open"}
+    assert set(segments.loc[segments["source"] == "grounded", "label"]) == {"screw", "lens"}
+    assert (segments["area"] > 0).all() and segments["score"].between(0, 1).all()
+    assert json.loads((folder / "classes.json").read_text())["given"] == ["screw", "lens"]
+    assert clip_classifier.is_clip_classifier(folder / "classifier.safetensors")
+    curve = (folder / "finetune.csv").read_text().splitlines()
+    assert curve[0] == "epoch,loss,held_out_loss,held_out_accuracy" and len(curve) >= 2
+    described = read_parquet(folder / "descriptions.parquet").to_pandas()
+    assert set(described["object_class"]) <= {"screw", "lens", ""} and described["image_id"].nunique() == 9
+    placed = (folder / "positions.csv").read_text().splitlines()
+    assert len(placed) == 1 + int((described["object_class"] != "").sum())
+    answers = [json.loads(line) for line in Path(f"data/answers/{UNIT}.jsonl").read_text().splitlines()]
+    assert {a["image_id"] for a in answers} == set(described.loc[described["object_class"] != "", "image_id"])
+    scores = read_parquet(folder / "bank_scores.parquet").to_pandas()
+    assert len(scores) == 5 and all((np.array(row) >= 0).all() for row in scores["patch_distance"])
+    assert all(len(row) == 8 for row in scores["region_distance"])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"text", "objects", "patches"} <= set(metrics["banks"])
+
+
+def test_settings_hold_what_is_in_force(here: Params) -> None:
+    content = yaml.safe_load(Path("artifacts/params.yaml").read_text())
+    assert content["fuse"]["method"] == "paper" and content["finetune"]["backend"] == "clip"
+    assert content["objects"] == {UNIT: ["screw", "lens"]}
+    assert content["weights"] == {
+        "segment": {"random:0": "random:0", "random:3": "random:3"},
+        "finetune": {"random:0": "random:0"}, "encode": {"random:0": "random:0"}, "vlm": {"random:0": "random:0"},
+    }  # fmt: skip
+    assert "units" not in content and content["compute"] == {"precision": "float32"}
+    models = Path("reports/results.md").read_text()
+    assert "## Models of the profile paper-tiny" in models and models.count("random:0") >= 5
+
+
+def tracked() -> set[str]:
+    """The keys of artifacts/params.yaml that the stages of dvc.yaml depend on."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    listed = [entry for stage in stages for entry in stage.get("do", stage).get("params", [])]
+    return {key for entry in listed if isinstance(entry, dict) for key in entry["artifacts/params.yaml"]}
+
+
+@pytest.mark.parametrize("profile", ["embedded", "paper-tiny"])
+def test_dvc_finds_every_key_that_a_stage_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    write_params(tmp_path, profile=profile)
+    run("settings", load_params(Path("params.yaml")))
+    content = yaml.safe_load(Path("artifacts/params.yaml").read_text())
+    assert {"segment", "weights.vlm", "finetune.backend"} <= tracked()
+    for key in tracked():
+        value = content
+        for part in key.split("."):
+            value = value[part]
+    if profile == "embedded":
+        assert content["objects"] == {} and not any(content["weights"].values())
+        assert content["finetune"]["backend"] == "scratch"
+
+
+def test_how_fast_things_run_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    run("settings", load_params(Path("params.yaml")))
+    before = Path("artifacts/params.yaml").read_bytes()
+    write_params(tmp_path, compute={"threads": 2, "weights": "elsewhere"}, data={"workers": 7, "cache": "other"})
+    run("settings", load_params(Path("params.yaml")))
+    assert Path("artifacts/params.yaml").read_bytes() == before
+
+
+def test_without_its_cache_a_second_run_gives_the_same_bytes(here: Params) -> None:
+    before = digests(Path("artifacts"))
+    answers = digests(Path("data/answers"))
+    shutil.rmtree(here.data.cache)
+    free_models()
+    run_all(here)
+    assert digests(Path("artifacts")) == before
+    assert digests(Path("data/answers")) == answers
+
+
+def test_a_single_image_gets_the_verdict_that_the_stages_gave(here: Params) -> None:
+    manifest = read_parquet(Path(f"artifacts/{UNIT}/manifest.parquet")).to_pylist()
+    scores = {r["image_id"]: r["score"] for r in read_parquet(Path(f"artifacts/{UNIT}/scores.parquet")).to_pylist()}
+    inspector = Inspector.load(UNIT, here)
+    for row in [r for r in manifest if r["split"] == "test"]:
+        verdict, description = inspector.inspect(load_image(Path("data/kit") / row["path"], here.data), row["image_id"])
+        assert verdict.score == pytest.approx(scores[row["image_id"]], abs=1e-3)
+        assert description.text
+
+
+def test_score_and_doctor_on_the_command_line(here: Params) -> None:
+    result = CliRunner().invoke(app, ["score", "data/kit/test", "--unit", UNIT, "--json"])
+    assert result.exit_code == 0 and len(result.output.strip().splitlines()) == 3
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).output)
+    assert report["profile"] == "paper-tiny" and report["ready"] and report["seconds_per_image"]["total"] > 0
+
+
+def test_no_object_in_an_image_and_more_than_can_be(here: Params, caplog: pytest.LogCaptureFixture) -> None:
+    task = scene_task(here, UNIT)
+    assert isinstance(task, ModelSceneTask)
+    image = photos(1)[0]
+
+    def with_(**update: object) -> ModelSceneTask:
+        grounded = here.segment.grounded.model_copy(update=update)
+        segment = here.segment.model_copy(update={"grounded": grounded})
+        return ModelSceneTask(segment, task.names, task.crop_size, task.fill, task.compute)
+
+    nothing = unpack_scene(with_(box_threshold=1.0)(image, {}))
+    assert nothing.components == [] and nothing.crops.shape == (0, 32, 32, 3) and len(nothing.regions) == 8
+    assert describe("x", []).text == "nothing"
+    few = with_(box_threshold=0.0, nms=1.0, max_objects=5)(image, {})
+    assert len(few["label"]) <= 5 and "1 images show more than 5 objects" in caplog.text
+    assert len(with_(box_threshold=0.0, nms=1.0)(image, {})["label"]) == len(few["label"]) + 1  # max_objects is 6
+    assert len(with_(box_threshold=0.0, min_area=0.9)(image, {})["label"]) == 0  # masks of next to nothing
+    assert with_(nms=0.9).fingerprint != task.fingerprint
+
+
+def test_a_batch_of_images_is_each_by_itself(here: Params) -> None:
+    task = scene_task(here, UNIT)
+    assert isinstance(task, ModelSceneTask)
+    for image, record in zip(photos(3), task.many(photos(3), [{}] * 3), strict=True):
+        alone = task(image, {})
+        assert record.keys() == alone.keys()
+        for name in ("label", "parent", "candidate_lengths", "region_lengths", "crops"):
+            assert np.array_equal(record[name], alone[name]), name
+
+
+# ---- slots can be mixed
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        {"segment": {"grounded": {"backend": "components", "min_area": 0.005}}, "describe": {"position": "nine_grid"}},
+        {
+            "segment": {"open": {"backend": "regions"}},
+            "finetune": {"backend": "scratch", "epochs": 1},
+            "object_bank": {"encoder": "filters", "distance": "whitened"},
+            "patch_bank": {"encoders": ["filters", "dinov2"], "distance": "whitened"},
+            "describe": {"position": "nine_grid"},
+        },
+    ],
+)
+def test_every_slot_can_have_another_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: dict[str, object]
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    (tmp_path / "profiles/mixed.yaml").write_text(yaml.safe_dump({"extends": "paper-tiny", **slots}))
+    write_params(tmp_path, profile="mixed")
+    params = load_params(Path("params.yaml"))
+    run_all(params)
+    assert json.loads(Path(f"artifacts/{UNIT}/metrics.json").read_text())["banks"]
+
+
+# ---- models that units share
+
+
+@pytest.mark.parametrize(("scope", "groups"), [("unified", ["all"]), ("individual", ["kit", "tray"])])
+def test_units_share_a_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str, groups: list[str]
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    units = ("kit.small", "kit.large", "tray.one")
+    profile = {"extends": "paper-tiny", "finetune": {"backend": "clip", "scope": scope}}
+    (tmp_path / "profiles/shared.yaml").write_text(yaml.safe_dump(profile))
+    write_params(tmp_path, units, profile="shared")
+    params = load_params(Path("params.yaml"))
+    for unit in units:
+        run("prepare", params, unit)
+        run("segment", params, unit)
+    with pytest.raises(ArtifactError, match="tmuad classifiers"):
+        run("finetune", params, units[0])
+    result = CliRunner().invoke(app, ["classifiers"])
+    assert result.exit_code == 0 and all(group in result.output for group in groups)
+    stages = yaml.safe_load(Path("models/dvc.yaml").read_text())["stages"]
+    assert list(stages) == [f"classifier-{g}" for g in groups]
+    deps = stages[f"classifier-{groups[0]}"]["deps"]
+    assert "artifacts/kit.large/segments.parquet" in deps
+    assert ("artifacts/tray.one/segments.parquet" in deps) == (scope == "unified")
+    for group in groups:
+        run("finetune_group", params, group)
+    before = digests(Path("models/classifiers"))
+    assert sorted(before) == [f"{g}.safetensors" for g in groups]
+    for unit in units:
+        run("finetune", params, unit)
+        assert Path(f"artifacts/{unit}/classifier.safetensors").stat().st_size < 2000
+        run("describe", params, unit)
+    run("finetune_group", params, groups[0])
+    assert digests(Path("models/classifiers")) == before  # reproducible
+    with pytest.raises(ParameterError, match="no group 'none'"):
+        run("finetune_group", params, "none")
+
+
+# ---- bad input
+
+
+def test_missing_weights_end_the_first_stage_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    monkeypatch.setenv("TMUAD_WEIGHTS", str(tmp_path / "none"))
+    write_params(tmp_path, profile="paper")
+    with pytest.raises(
+        WeightsError, match=r"groundingdino_swint_ogc.pth: no such weight file \(694 MB\).*tmuad weights pull"
+    ):
+        run("settings", load_params(Path("params.yaml")))
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--profile", "paper", "--json"]).output)
+    assert not report["ready"]
+    assert {row["name"] for row in report["weights"]["missing"]} >= {
+        "sam-vit-h",
+        "clip-vit-l-14",
+        "qwen2-vl-7b-instruct",
+    }
+    assert all(row["bytes"] > 0 and "pull" in row["command"] for row in report["weights"]["missing"])
+
+
+def test_the_papers_models_sum_to_table_xi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--profile", "paper", "--json"]).output)
+    assert report["parameters"]["without_vlm"] / 1e6 == pytest.approx(3449, rel=0.005)
+    assert report["parameters"]["total"] / 1e6 == pytest.approx(11741, rel=0.005)
+    assert report["parameters"]["loaded_once"] < report["parameters"]["total"]
+    assert report["memory"]["needed_gb"].keys() == {"segment", "finetune", "encode", "vlm"}
+    card = CliRunner().invoke(app, ["doctor", "--profile", "edge"]).output
+    assert "not ready" in card and "tmuad weights pull dinov2-small" in card
+    assert "nothing to download" in CliRunner().invoke(app, ["doctor", "--profile", "embedded"]).output
+
+
+def test_no_names_for_a_segmenter_that_needs_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    profile = {"extends": "paper-tiny", "segment": {"grounded": {"backend": "grounded_sam", "objects": []}}}
+    (tmp_path / "profiles/nameless.yaml").write_text(yaml.safe_dump(profile))
+    write_params(tmp_path, profile="nameless")
+    params = load_params(Path("params.yaml"))
+    run("prepare", params, UNIT)
+    with pytest.raises(ParameterError, match=r"no object names to look for.*--classes"):
+        run("segment", params, UNIT)
+    (tmp_path / "data/catalog").mkdir(parents=True)
+    (tmp_path / "data/catalog/kit.yaml").write_text("categories: {small: {objects: [washer, nut]}}")
+    run("segment", params, UNIT)
+    assert json.loads(Path(f"artifacts/{UNIT}/classes.json").read_text())["given"] == ["washer", "nut"]

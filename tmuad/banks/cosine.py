@@ -1,0 +1,131 @@
+"""The image banks as the paper prints them: cosine distance to K-means centroids, and nothing besides.
+
+Features of pre-trained encoders are made to be compared by their angle; they need neither the whitening nor the detector
+that hand-made features gain from.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save as pack
+from threadpoolctl import threadpool_limits
+
+from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
+from tmuad.banks.grid import interpolate
+from tmuad.banks.objects import Labelled
+from tmuad.banks.patches import PatchImage
+from tmuad.cache import write_atomic
+from tmuad.config import ObjectBankParams, PatchBankParams
+from tmuad.encode import ObjectFeatures
+from tmuad.errors import DataError
+
+MARK = "cosine."  # prefix of the tensors' names, by which a file says what it is
+
+
+@dataclass(frozen=True)
+class CosinePatchBank:
+    """M_P of one unit: unit centroids (K, D) per layer."""
+
+    layers: dict[str, Matrix]
+
+    @classmethod
+    def fit(cls, images: Iterable[PatchImage], params: PatchBankParams) -> "CosinePatchBank":
+        """From the features of the normal training images, one at a time; K centroids per encoder and layer.
+
+        A layer looks at `max_patches` patches, as many of each image. How many images there are is known only at the end,
+        so twice that many are gathered, and thinned by halves whenever they are too many.
+
+        Raises:
+            DataError: there is no image.
+        """
+        gathered: dict[str, list[Matrix]] = {}
+        step = 1
+        for number, image in enumerate(images):
+            for name, layer in image.features.items():
+                rows = layer.reshape(-1, layer.shape[-1]).astype(np.float32)
+                order = np.random.default_rng(number).permutation(len(rows))  # the first rows of it are a fair sample
+                gathered.setdefault(name, []).append(rows[order[: -(-len(rows) // step)]])
+            while sum(len(rows) for rows in next(iter(gathered.values()), [])) > 2 * params.max_patches:
+                step *= 2
+                gathered = {name: [rows[: -(-len(rows) // 2)] for rows in many] for name, many in gathered.items()}
+        if not gathered:
+            raise DataError("a patch bank needs at least one normal training image; the training split is empty")
+        with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
+            return cls(
+                {n: kmeans(_unit(np.concatenate(gathered[n])), params.clusters, params.seed) for n in sorted(gathered)}
+            )
+
+    def calibrate(self, images: Iterable[PatchImage]) -> "CosinePatchBank":
+        """The same bank: nothing in it depends on what distance is usual."""
+        return self
+
+    def distances(self, image: PatchImage) -> Matrix:
+        """(h, w) of the finest layer: Eq. 4's 1 - cosine to the nearest centroid, the mean over the layers."""
+        maps: dict[str, Matrix] = {}
+        for name, centroids in self.layers.items():
+            layer = image.features[name]
+            distance, _ = nearest(_unit(layer.reshape(-1, layer.shape[-1]).astype(np.float32)), centroids)
+            maps[name] = distance.reshape(layer.shape[:2])
+        finest = max(maps.values(), key=len)
+        same = [interpolate(m, (finest.shape[0], finest.shape[1])) for m in maps.values()]
+        return np.asarray(np.mean(np.stack(same), axis=0), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        write_atomic(path, pack({f"{MARK}{name}": np.ascontiguousarray(c) for name, c in self.layers.items()}))
+
+    @classmethod
+    def load(cls, path: Path) -> "CosinePatchBank":
+        """Raises ArtifactError if the file is missing or not a bank."""
+        return cls({name.removeprefix(MARK): np.asarray(c, np.float32) for name, c in load_tensors(path).items()})
+
+
+@dataclass(frozen=True)
+class CosineObjectBank:
+    """M_O of one unit: unit centroids (K, D) of the open segments. No class is known: they form one group."""
+
+    centroids: Matrix  # (0, D) where the normal images show no segment
+
+    @property
+    def by_class(self) -> bool:
+        return False
+
+    @classmethod
+    def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "CosineObjectBank":
+        rows = [features for _, features in images]
+        every = np.concatenate(rows) if rows else np.zeros((0, 1), dtype=np.float32)
+        if not len(every):
+            return cls(every)
+        with threadpool_limits(1):
+            return cls(kmeans(_unit(every), params.clusters, params.seed))
+
+    def calibrate(self, images: Iterable[Labelled]) -> "CosineObjectBank":
+        """The same bank: nothing in it depends on what distance is usual."""
+        return self
+
+    def distances(self, labels: Sequence[str], features: ObjectFeatures) -> Matrix:
+        """(n,): Eq. 3's 1 - cosine to the nearest centroid; 1 where the normal images show no segment at all."""
+        if not len(self.centroids) or not len(features):
+            return np.ones(len(features), dtype=np.float32)
+        return nearest(_unit(features), self.centroids)[0]
+
+    def save(self, path: Path) -> None:
+        write_atomic(path, pack({f"{MARK}objects": np.ascontiguousarray(self.centroids)}))
+
+    @classmethod
+    def load(cls, path: Path) -> "CosineObjectBank":
+        """Raises ArtifactError if the file is missing or not a bank."""
+        return cls(np.asarray(load_tensors(path)[f"{MARK}objects"], dtype=np.float32))
+
+
+def is_cosine(path: Path) -> bool:
+    """Whether the bank in `path` is one of these. Raises ArtifactError if the file is missing or not a bank."""
+    names = load_tensors(path)
+    return bool(names) and all(name.startswith(MARK) for name in names)
+
+
+def _unit(rows: NDArray[np.float32]) -> Matrix:
+    unit: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

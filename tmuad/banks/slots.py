@@ -1,0 +1,40 @@
+"""Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
+from tmuad.banks.objects import Labelled, ObjectBank
+from tmuad.banks.patches import Defects, PatchBank, PatchImage
+from tmuad.config import ObjectBankParams, PatchBankParams
+from tmuad.engine import ImageRef
+
+AnyObjectBank = ObjectBank | CosineObjectBank
+AnyPatchBank = PatchBank | CosinePatchBank
+
+
+def fit_patch_bank(images: Iterable[PatchImage], params: PatchBankParams, defects: Sequence[Defects]) -> AnyPatchBank:
+    """See the banks' own `fit`."""
+    if params.distance == "cosine":
+        return CosinePatchBank.fit(images, params)
+    return PatchBank.fit(list(images), params, defects)
+
+
+def fit_object_bank(
+    objects_of: Callable[[list[ImageRef], bool], Iterator[Labelled]], train: list[ImageRef], params: ObjectBankParams
+) -> AnyObjectBank:
+    """From `objects_of(images, by_class)`: the objects of the classes, or the open segments."""
+    if params.distance == "cosine":
+        return CosineObjectBank.fit(objects_of(train, False), params)
+    objects = ObjectBank.fit(objects_of(train, True), params)
+    return objects if objects.groups else ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit
+
+
+def load_patch_bank(path: Path) -> AnyPatchBank:
+    """Raises ArtifactError if the file is missing or not a patch bank."""
+    return CosinePatchBank.load(path) if is_cosine(path) else PatchBank.load(path)
+
+
+def load_object_bank(path: Path) -> AnyObjectBank:
+    """Raises ArtifactError if the file is missing or not an object bank."""
+    return CosineObjectBank.load(path) if is_cosine(path) else ObjectBank.load(path)
