@@ -10,7 +10,8 @@ import pytest
 
 from tmuad import tables
 from tmuad.errors import ArtifactError
-from tmuad.warehouse import TABLES, UNITS_SCHEMA, VIEWS, QueryError, build, connect, query
+from tmuad.warehouse import TABLES, VIEWS, QueryError, build, connect, query
+from tmuad.warehouse.schema import UNITS_SCHEMA
 
 NASTY = 'it\'s "a" <b>; DROP TABLE images; --винт'
 RUNS = [3, 2, 4]
@@ -28,7 +29,7 @@ def image(image_id, split="train", kind="good", defect=""):
 def description(image_id, name, count, position, size):
     places = [0.5] * count
     texts = (f"{count} {name} at {position}", f"T of {image_id}")
-    lists = ([position], places, places, places, [RUNS] * count, RUNS)
+    lists = ([position], places, places, places, list(range(count)), [RUNS] * count, RUNS)
     return row(tables.DESCRIPTIONS_SCHEMA, image_id, name, count, position, size, *texts, *lists)
 
 
@@ -137,7 +138,7 @@ def test_every_table_view_and_column_is_explained(warehouse):
     """
     assert rows(warehouse, unexplained) == []
     named = {row[0] for row in rows(warehouse, "SELECT table_name FROM duckdb_tables()")}
-    assert named == {*TABLES, "units"}
+    assert named == set(TABLES)
     comment = "SELECT comment FROM duckdb_columns() WHERE table_name = 'descriptions' AND column_name = 'size'"
     assert rows(warehouse, comment) == [("share of the image that the class covers, 0..1 (O_size)",)]
 

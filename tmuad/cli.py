@@ -15,6 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
+from tmuad.commands import ask  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -122,15 +123,7 @@ def results() -> None:
     print_results(load_results(load_params(PARAMS).units))
 
 
-@app.command()
-def sql(query: Annotated[str, typer.Argument(help="DuckDB SQL over the tables of reports/tmuad.duckdb.")]) -> None:
-    """Ask the data base of descriptions, scores and reasons; read-only.
-
-    Example: tmuad sql "SELECT * FROM normal_ranges"
-    """
-    from tmuad.warehouse import query as ask
-
-    typer.echo(ask(Path("reports/tmuad.duckdb"), query).to_string(index=False))
+ask.register(app)
 
 
 def _print_json(outcome: dict[str, object]) -> None:
@@ -151,3 +144,7 @@ def main() -> None:
     except TmuadError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

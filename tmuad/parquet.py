@@ -23,6 +23,7 @@ STAGES = {
     "scores.parquet": "fuse",
     "verdicts.parquet": "fuse",
     "findings.parquet": "fuse",
+    "context.parquet": "context",
 }
 
 

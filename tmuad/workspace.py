@@ -7,6 +7,9 @@ ARTIFACTS = Path("artifacts")
 REPORTS = Path("reports")
 NAMES = Path("data/names")  # <unit>.yaml: what a person calls the object classes
 DEMO = Path("data/demo")
+ARRIVALS = Path("data/arrivals")  # <unit>.csv with the columns path and arrived: when images came in, where known
+QUERIES = Path("data/queries")  # saved questions, checked on every run
+WAREHOUSE = REPORTS / "tmuad.duckdb"
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,11 @@ class UnitPaths:
     @property
     def curves(self) -> Path:  # evaluate
         return self.folder / "roc.csv"
+
+    @property
+    def likeness(self) -> Path:  # context: signatures of the training images
+        return self.folder / "likeness.safetensors"
+
+    @property
+    def context(self) -> Path:  # context: arrival and nearest normal image of each image
+        return self.folder / "context.parquet"
