@@ -10,7 +10,7 @@ import typer
 from tmuad.config import load_params
 from tmuad.errors import DataError, ParameterError
 from tmuad.warehouse.export import Format, encode
-from tmuad.workspace import WAREHOUSE
+from tmuad.workspace import REPORTS, WAREHOUSE
 
 PARAMS = Path("params.yaml")
 
@@ -19,7 +19,7 @@ OneUnit = Annotated[str, typer.Option("--unit", "-u", help="A key of `units` in 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (sql,):
+    for command in (sql, explain):
         app.command()(command)
 
 
@@ -54,6 +54,27 @@ def sql(
             return
         content = encode(reader.ask(sys.stdin.read() if text is None else text), form)
     _write(content, out, binary=form is Format.parquet)
+
+
+def explain(
+    image: Annotated[str, typer.Argument(help="A file, a path within the unit, or the beginning of an image id.")],
+    unit: OneUnit,
+    out: Annotated[Path | None, typer.Option(help="Folder of the card; by default reports/cards/<unit>.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """The verdict card of one image: score, shares, nearest normal images, differences, reasons; as HTML and JSON too."""
+    import json
+
+    from tmuad.cards.explain import Explainer, write_card
+    from tmuad.cards.terminal import card_text
+
+    card, pictures = Explainer.load(unit, load_params(PARAMS)).explain(image)
+    html, data = write_card(card, pictures, out or REPORTS / "cards" / unit)
+    if as_json:
+        typer.echo(json.dumps(card.as_json(), indent=1, ensure_ascii=False))
+        return
+    typer.echo(card_text(card, colour=sys.stdout.isatty()))
+    typer.echo(f"card: {html}, {data}")
 
 
 def _write(content: bytes, out: Path | None, binary: bool) -> None:
