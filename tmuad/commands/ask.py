@@ -9,8 +9,8 @@ import typer
 
 from tmuad.config import load_params
 from tmuad.errors import DataError, ParameterError
-from tmuad.warehouse.export import Format, encode
-from tmuad.workspace import REPORTS, WAREHOUSE
+from tmuad.warehouse.export import Format, encode, printable
+from tmuad.workspace import QUERIES, REPORTS, WAREHOUSE
 
 PARAMS = Path("params.yaml")
 
@@ -19,7 +19,7 @@ OneUnit = Annotated[str, typer.Option("--unit", "-u", help="A key of `units` in 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (sql, explain):
+    for command in (sql, explain, rules, checks):
         app.command()(command)
 
 
@@ -75,6 +75,73 @@ def explain(
         return
     typer.echo(card_text(card, colour=sys.stdout.isatty()))
     typer.echo(f"card: {html}, {data}")
+
+
+def rules(
+    unit: OneUnit,
+    accept: Annotated[str, typer.Option(help="Save these: numbers such as 1,3 or 2-5, or 'all'.")] = "",
+    folder: Annotated[Path, typer.Option(help="Where saved questions lie.")] = QUERIES,
+) -> None:
+    """Propose rules that hold in all normal images, with their support; accepted ones become saved questions.
+
+    From then on `dvc repro` and the gate of a re-fit check them, and a failure names the images. Rules that few images
+    contradict are shown with these images, to look at.
+    """
+    from tmuad.checks.rules import propose, save_rule
+    from tmuad.describe.table import read_descriptions
+    from tmuad.parquet import read_parquet
+    from tmuad.score.sentences import load_names
+    from tmuad.workspace import NAMES, UnitPaths
+
+    load_params(PARAMS).unit(unit)
+    paths = UnitPaths(unit)
+    manifest = read_parquet(paths.manifest, ["image_id", "path", "split", "kind"]).to_pandas()
+    normal = manifest[(manifest["kind"] == "good") & (manifest["split"] != "test")].set_index("image_id")["path"]
+    entries = [e for e in read_descriptions(read_parquet(paths.descriptions)) if e.image_id in normal.index]
+    found, nearly = propose(entries, load_names(NAMES / f"{unit}.yaml"))
+    chosen = _numbers(accept, len(found))
+    typer.echo(f"Rules that hold in all {len(entries)} normal images of {unit}:" if found else "No rule holds in all.")
+    for number, rule in enumerate(found, start=1):
+        typer.echo(f"{number:4}. {printable(rule.title)}  [{rule.support} of {rule.of}]")
+    if nearly:
+        typer.echo("\nNearly rules. Look at the images that contradict them: a bad normal image, or a slip of the segmenter?")
+    for rule in nearly:
+        against = ", ".join(printable(normal[image_id]) for image_id in rule.against)
+        typer.echo(f"      {printable(rule.title)}  [{rule.support} of {rule.of}; not {against}]")
+    for number in chosen:
+        typer.echo(f"saved {save_rule(found[number - 1], unit, folder)}")
+    if found and not chosen:
+        typer.echo(f"\nSave some with: tmuad rules --unit {unit} --accept 1,2   (they go to {folder})")
+
+
+def checks(
+    unit: Annotated[str | None, typer.Option("--unit", "-u", help="Of this unit alone.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where saved questions lie.")] = QUERIES,
+    warehouse: Annotated[Path, typer.Option(help="The data base to ask.")] = WAREHOUSE,
+) -> None:
+    """Ask the saved questions; exit with 3 if an answer is not as expected."""
+    from tmuad.checks import failures, load_checks, run_checks
+
+    outcomes = run_checks(warehouse, load_checks(folder), unit)
+    for outcome in outcomes:
+        typer.echo(str(outcome))
+    if not outcomes:
+        typer.echo(f"no saved question in {folder}; `tmuad rules --unit U` proposes some")
+    if failures(outcomes):
+        raise typer.Exit(3)
+
+
+def _numbers(text: str, last: int) -> list[int]:
+    """'1,3-5' or 'all' as numbers up to `last`."""
+    if text.strip() == "all":
+        return list(range(1, last + 1))
+    numbers: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        low, _, high = part.partition("-")
+        if not low.isdecimal() or not (high or low).isdecimal() or not 1 <= int(low) <= int(high or low) <= last:
+            raise ParameterError(f"--accept {text}: '{part}' is no number of a proposed rule; there are {last}")
+        numbers += range(int(low), int(high or low) + 1)
+    return sorted(set(numbers))
 
 
 def _write(content: bytes, out: Path | None, binary: bool) -> None:
