@@ -19,7 +19,7 @@ OneUnit = Annotated[str, typer.Option("--unit", "-u", help="A key of `units` in 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (sql, explain, rules, checks):
+    for command in (sql, explain, rules, checks, threshold):
         app.command()(command)
 
 
@@ -129,6 +129,34 @@ def checks(
         typer.echo(f"no saved question in {folder}; `tmuad rules --unit U` proposes some")
     if failures(outcomes):
         raise typer.Exit(3)
+
+
+def threshold(
+    unit: OneUnit,
+    false_alarms: Annotated[str, typer.Option("--false-alarms", help="Rate on normal images, such as 1% or 0.01.")] = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Make it the unit's rate in params.yaml.")] = False,
+) -> None:
+    """What the held-out normal images can promise at a false-alarm rate, and what the test images show.
+
+    Writes reports/<unit>/threshold.md, and p_values.csv with the conformal p-value of every scored image.
+    """
+    from tmuad.data.params_edit import set_rate
+    from tmuad.evaluate.threshold import markdown, parse_rate, thresholds
+    from tmuad.parquet import write_artifact
+    from tmuad.report.thresholds import threshold_text
+
+    params = load_params(PARAMS)
+    params.unit(unit)
+    rate = parse_rate(false_alarms) if false_alarms else params.decide.of(unit).false_alarm_rate
+    found = thresholds(unit, rate)
+    report, listing = REPORTS / unit / "threshold.md", REPORTS / unit / "p_values.csv"
+    write_artifact(report, markdown([found]).encode())
+    write_artifact(listing, found.p_values.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    typer.echo(threshold_text(found))
+    typer.echo(f"report: {report}; p-value of every scored image: {listing}")
+    if apply:
+        set_rate(params, PARAMS, unit, rate)
+        typer.echo(f"{PARAMS}: decide.unit_rates holds {unit}: {rate:g}; `dvc repro` decides by it")
 
 
 def _numbers(text: str, last: int) -> list[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.engine import load_image
+from tmuad.evaluate.threshold import markdown, thresholds
 from tmuad.parquet import read_parquet
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
@@ -24,6 +25,8 @@ def run(params: Params) -> None:
     write_atomic(REPORTS / "results.md", results_markdown(results).encode())
     write_atomic(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
+    promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
+    write_atomic(REPORTS / "thresholds.md", markdown(promises).encode())
 
 
 def _examples(params: Params, unit: str) -> Iterator[Example]:
