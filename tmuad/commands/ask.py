@@ -19,7 +19,7 @@ OneUnit = Annotated[str, typer.Option("--unit", "-u", help="A key of `units` in 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (sql, explain, rules, checks, threshold):
+    for command in (sql, explain, rules, checks, threshold, audit):
         app.command()(command)
 
 
@@ -157,6 +157,22 @@ def threshold(
     if apply:
         set_rate(params, PARAMS, unit, rate)
         typer.echo(f"{PARAMS}: decide.unit_rates holds {unit}: {rate:g}; `dvc repro` decides by it")
+
+
+def audit(unit: OneUnit) -> None:
+    """Look at the normal images before they are fitted: copies, odd ones, classes and size ranges of a single image.
+
+    Needs the descriptions (`dvc repro describe@UNIT`), no banks. Writes reports/<unit>/audit.html, with pictures.
+    """
+    from tmuad.audit.report import audit_page, audit_text, audit_unit
+    from tmuad.parquet import write_artifact
+
+    params = load_params(PARAMS)
+    found = audit_unit(unit, params)
+    page = REPORTS / unit / "audit.html"
+    write_artifact(page, audit_page(found, Path(params.unit(unit).root), params).encode())
+    typer.echo(audit_text(found))
+    typer.echo(f"pictures: {page}")
 
 
 def _numbers(text: str, last: int) -> list[int]:
