@@ -19,7 +19,7 @@ OneUnit = Annotated[str, typer.Option("--unit", "-u", help="A key of `units` in 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (sql, explain, rules, checks, threshold, audit):
+    for command in (sql, explain, rules, checks, threshold, audit, gallery):
         app.command()(command)
 
 
@@ -173,6 +173,14 @@ def audit(unit: OneUnit) -> None:
     write_artifact(page, audit_page(found, Path(params.unit(unit).root), params).encode())
     typer.echo(audit_text(found))
     typer.echo(f"pictures: {page}")
+
+
+def gallery() -> None:
+    """Build reports/gallery/index.html anew: every verdict with its pictures, to filter, sort and compare offline."""
+    from tmuad.stages.gallery import run
+
+    run(load_params(PARAMS))
+    typer.echo(f"open {REPORTS / 'gallery' / 'index.html'} in a browser")
 
 
 def _numbers(text: str, last: int) -> list[int]:
