@@ -169,7 +169,9 @@ CONTEXT_SCHEMA = pa.schema(
         _IMAGE,
         column("arrived", pa.timestamp("s"), "when the image arrived; NULL where nothing tells", nullable=True),
         column("arrived_from", pa.string(), "what tells it: log, photograph (EXIF), name (of the file), or empty"),
-        column("nearest_by_patch", pa.string(), "training image that looks most like it, place by place; empty for none"),
+        column(
+            "nearest_by_patch", pa.string(), "training image that looks most like it, place by place; empty for none"
+        ),
         column(
             "patch_distance",
             pa.float64(),

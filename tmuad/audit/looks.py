@@ -14,7 +14,8 @@ from tmuad.describe.position import cell
 from tmuad.score.sentences import at
 
 SIDE = 64  # px of the small pictures that are compared
-SAME = 4.0  # grey levels: root mean square difference of two exposures of one scene without a change; distinct parts: > 10
+# Root mean square difference, in grey levels, of two exposures of one scene without a change; distinct parts: above 10.
+SAME = 4.0
 STEADY = 0.15  # of the median difference in the set, which caps SAME where all images are nearly equal
 OUTLIER = 6.0  # robust standard deviations from which an image is the odd one out
 MIN_SPREAD = 0.05  # of the median: smallest spread that is believed
@@ -50,15 +51,22 @@ def near_duplicates(image_ids: Sequence[str], small: NDArray[np.uint8]) -> list[
         distance = np.sqrt(np.maximum(squared, 0) / rows.shape[1])
         later = np.arange(n)[None] > np.arange(start, start + len(block))[:, None]
         sample.append(distance[later][:: max(1, n // 500)])
-        pairs += [(start + int(i), int(j), float(distance[i, j])) for i, j in zip(*np.nonzero(later & (distance <= SAME)), strict=True)]
+        close_rows, close_columns = np.nonzero(later & (distance <= SAME))
+        pairs += [
+            (start + i, j, float(distance[i, j]))
+            for i, j in zip(close_rows.tolist(), close_columns.tolist(), strict=True)
+        ]
     limit = min(SAME, STEADY * float(np.median(np.concatenate(sample)))) if n > 3 else SAME
     close = [(i, j, d) for i, j, d in pairs if d <= limit]
     groups = _components(n, [(i, j) for i, j, _ in close])
     remarks = []
     for group in groups:
         widest = max(d for i, j, d in close if i in group)
-        what = f"{len(group)} images differ by no more than {widest:.1f} grey levels: the same part, photographed or saved again."
-        remarks.append(Remark("near-duplicates", tuple(image_ids[i] for i in sorted(group)), what, len(group) - widest / 100))
+        levels = f"{len(group)} images differ by no more than {widest:.1f} grey levels"
+        what = f"{levels}: the same part, photographed or saved again."
+        remarks.append(
+            Remark("near-duplicates", tuple(image_ids[i] for i in sorted(group)), what, len(group) - widest / 100)
+        )
     return sorted(remarks, key=lambda remark: (-remark.weight, remark.images))
 
 
@@ -79,7 +87,9 @@ def odd_places(likeness: Likeness) -> list[Remark]:
         row, column = divmod(place, GRID)
         where = at(cell((column + 0.5) / GRID, (row + 0.5) / GRID))
         times = distance[i, place] / centre[place]
-        what = f"It looks unlike all others {where}: {times:.1f} times as far from the nearest as normal images are there."
+        what = (
+            f"It looks unlike all others {where}: {times:.1f} times as far from the nearest as normal images are there."
+        )
         box = (column / GRID, row / GRID, (column + 1) / GRID, (row + 1) / GRID)
         weight = float((worst[i] - middle) / deviation)
         remarks.append(Remark("odd one out", (likeness.image_ids[i],), what, weight, box))

@@ -51,7 +51,9 @@ def audit_unit(unit: str, params: Params) -> Audit:
     """
     root, paths, shape = Path(params.unit(unit).root), UnitPaths(unit), (params.data.size, params.data.size)
     if not paths.descriptions.exists():
-        raise ArtifactError(f"{unit}: not described yet ({paths.descriptions} is missing); run: dvc repro describe@{unit}")
+        raise ArtifactError(
+            f"{unit}: not described yet ({paths.descriptions} is missing); run: dvc repro describe@{unit}"
+        )
     manifest = read_parquet(paths.manifest, ["image_id", "path", "split", "kind"]).to_pandas()
     normal = manifest[(manifest["kind"] == "good") & manifest["split"].isin(["train", "validation"])]
     if normal.empty:
@@ -80,7 +82,9 @@ def audit_unit(unit: str, params: Params) -> Audit:
 
 def audit_text(audit: Audit) -> str:
     """The audit in words."""
-    lines = [f"{audit.unit}: {len(audit.remarks)} remark{'' if len(audit.remarks) == 1 else 's'} on {_images(audit.images)}"]
+    lines = [
+        f"{audit.unit}: {len(audit.remarks)} remark{'' if len(audit.remarks) == 1 else 's'} on {_images(audit.images)}"
+    ]
     for kind, remarks in _by_kind(audit.remarks):
         lines += ["", f"{kind} ({len(remarks)}). {ADVICE[kind]}"]
         for remark in remarks:
@@ -95,20 +99,25 @@ def audit_page(audit: Audit, root: Path, params: Params) -> str:
     parts = []
     left = LIMIT
     for kind, remarks in _by_kind(audit.remarks):
-        parts.append(f"<h2>{escape(kind)} <small>{len(remarks)}</small></h2>\n<p>{escape(ADVICE[kind])}</p>\n<div class=remarks>\n")
+        title = f"<h2>{escape(kind)} <small>{len(remarks)}</small></h2>\n"
+        parts.append(f"{title}<p>{escape(ADVICE[kind])}</p>\n<div class=remarks>\n")
         for remark in remarks:
             pictures = ""
             if left > 0:
-                pictures = "".join(_figure(audit, remark, i, root, params) for i in range(min(SHOWN, len(remark.images))))
+                pictures = "".join(
+                    _figure(audit, remark, i, root, params) for i in range(min(SHOWN, len(remark.images)))
+                )
                 left -= 1
-            listed = "" if len(remark.images) <= SHOWN else "<br>" + escape(", ".join(audit.paths[i] for i in remark.images))
+            listed = (
+                "" if len(remark.images) <= SHOWN else "<br>" + escape(", ".join(audit.paths[i] for i in remark.images))
+            )
             parts.append(f"<section><div class=row>{pictures}</div><p>{escape(remark.what)}{listed}</p></section>\n")
         parts.append("</div>\n")
     if not audit.remarks:
         parts.append("<p>Nothing stands out.</p>\n")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Audit of {escape(audit.unit)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>Audit of {escape(audit.unit)}</h1>\n<p class=faint>{len(audit.remarks)} remarks on {_images(audit.images)}</p>\n"
@@ -116,6 +125,7 @@ def audit_page(audit: Audit, root: Path, params: Params) -> str:
     )
 
 
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --paper: #f6f6f3; --card: #fff; --ink: #1c2026; --faint: #69717b; --line: #e2e3de; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15181c; --card: #1d2126; --ink: #e6e8ea; --faint: #98a1ab;

@@ -34,7 +34,9 @@ class LeftOut:
         return max((f.strength for f in self.findings), default=0.0)
 
 
-def leave_one_out(entries: Sequence[ImageDescription], shape: tuple[int, int], params: TextScoreParams) -> list[LeftOut]:
+def leave_one_out(
+    entries: Sequence[ImageDescription], shape: tuple[int, int], params: TextScoreParams
+) -> list[LeftOut]:
     """Each of `entries` against a text bank of the others, in their order."""
     n = len(entries)
     if n < 2:
@@ -43,7 +45,7 @@ def leave_one_out(entries: Sequence[ImageDescription], shape: tuple[int, int], p
     raw: list[list[Finding]] = [[] for _ in range(n)]
     for number in np.unique(fold):
         bank = TextBank([entry for i, entry in enumerate(entries) if fold[i] != number], shape)
-        for i in np.flatnonzero(fold == number):
+        for i in np.flatnonzero(fold == number).tolist():
             raw[i], _ = find_differences(entries[i], bank, params)
     reliability = reliability_of(raw)
     return [LeftOut(e.image_id, tuple(weigh(found, reliability))) for e, found in zip(entries, raw, strict=True)]
@@ -77,7 +79,12 @@ def driven_ranges(entries: Sequence[ImageDescription], names: Names, shape: tupl
     """Images that alone make up a large part of the range of a class's object sizes."""
     remarks = []
     for name in _classes(entries):
-        sizes = [(o.area, entry.image_id, o) for entry in entries if name in entry.by_name for o in entry.by_name[name].objects]
+        sizes = [
+            (o.area, entry.image_id, o)
+            for entry in entries
+            if name in entry.by_name
+            for o in entry.by_name[name].objects
+        ]
         images = {image_id for _, image_id, _ in sizes}
         if len(images) < FEWEST:
             continue

@@ -79,7 +79,9 @@ class Likeness:
         if ignore in self.image_ids:
             squared[self.image_ids.index(ignore)] = np.inf
         best = int(squared.argmin())
-        return (self.image_ids[best], float(np.sqrt(squared[best]))) if np.isfinite(squared[best]) else ("", float("nan"))
+        return (
+            (self.image_ids[best], float(np.sqrt(squared[best]))) if np.isfinite(squared[best]) else ("", float("nan"))
+        )
 
     def place_distances(self) -> Matrix:
         """(N, GRID * GRID): how far each image is, at each place, from the other that is nearest to it there."""
@@ -115,7 +117,9 @@ class Likeness:
             raise ArtifactError(f"{path}: no such file; run: dvc repro context@{path.parent.name}")
         tensors = load_tensors(path)
         layers = sorted(name.removeprefix("mean.") for name in tensors if name.startswith("mean."))
-        projection = Projection(*({n: take(tensors, f"{kind}.{n}", path) for n in layers} for kind in ("mean", "scale")))
+        projection = Projection(
+            *({n: take(tensors, f"{kind}.{n}", path) for n in layers} for kind in ("mean", "scale"))
+        )
         take(tensors, "signatures", path)
         ids = tuple(bytes(row).hex() for row in take(tensors, "image_ids", path).astype(np.uint8))
         return cls(projection, ids, np.asarray(tensors["signatures"], dtype=np.float16))

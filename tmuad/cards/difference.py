@@ -51,7 +51,9 @@ def compare(image: ImageDescription, bank: TextBank, nearest: ImageDescription |
 _Row = tuple[str, str, str, str, bool]  # field, found, normal, nearest, outside
 
 
-def _count(found: ClassDescription | None, normal: ClassNormal | None, twin: ClassDescription | None, any_twin: bool) -> _Row:
+def _count(
+    found: ClassDescription | None, normal: ClassNormal | None, twin: ClassDescription | None, any_twin: bool
+) -> _Row:
     count = found.count if found else 0
     expected = _numbers(normal.counts) if normal else ABSENT
     there = (str(twin.count) if twin else "0") if any_twin else ""

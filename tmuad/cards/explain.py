@@ -60,7 +60,9 @@ class Explainer:
             if len(paths) == 1:
                 return self.root / paths[0], paths[0]
             if paths:
-                raise DataError(f"{image}: {len(paths)} images of {self.inspector.unit} have such an id; give more digits")
+                raise DataError(
+                    f"{image}: {len(paths)} images of {self.inspector.unit} have such an id; give more digits"
+                )
         near = difflib.get_close_matches(image, self.manifest["path"].tolist(), n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise DataError(
@@ -113,7 +115,9 @@ class Explainer:
         notes = []
         row = self.manifest[self.manifest["image_id"] == image_id]
         if len(row) and row["split"].item() == "train":
-            notes.append("The banks have learnt from this image: they find it more normal than it would be to them as new.")
+            notes.append(
+                "The banks have learnt from this image: they find it more normal than it would be to them as new."
+            )
         elif len(row) and row["split"].item() == "validation":
             notes.append("This is one of the held-out normal images that set the threshold.")
         if self.likeness is None:

@@ -60,7 +60,9 @@ def mark_regions(image: Picture, card: Card) -> Picture:
         x = min(x, shape[1] - _BADGE)
         taken.append((x, y))
         draw.rectangle((x, y, x + _BADGE - 2, y + _BADGE - 2), fill=colour_of(number), outline=(20, 20, 20))
-        draw.text((x + _BADGE // 2 - 1, y + _BADGE // 2 - 1), str(number), fill=(20, 20, 20), font=_font(13), anchor="mm")
+        draw.text(
+            (x + _BADGE // 2 - 1, y + _BADGE // 2 - 1), str(number), fill=(20, 20, 20), font=_font(13), anchor="mm"
+        )
     return np.asarray(canvas)
 
 

@@ -16,7 +16,9 @@ _BAR = 24  # characters: full width of a share
 def card_text(card: Card, colour: bool = False, width: int = 100) -> str:
     """The card in words. With `colour`, escape sequences set the verdict and what lies outside the normal range off."""
     stream = StringIO()
-    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
+    console = Console(
+        file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False
+    )
     bad = card.verdict == "anomalous"
     threshold = "no threshold" if card.threshold is None else f"threshold {card.threshold:.2f}"
     title = f"[bold {'red' if bad else 'green'}]{card.verdict.upper()}[/]  {_safe(card.image)}  ({_safe(card.unit)})"
@@ -43,7 +45,9 @@ def card_text(card: Card, colour: bool = False, width: int = 100) -> str:
         style = "red" if field.outside else ""
         mark = "  <- outside" if field.outside else ""
         name = _safe(field.name) if field.object_class != previous else ""
-        table.add_row(name, field.field, f"{_safe(field.found)}{mark}", _safe(field.normal), _safe(field.nearest), style=style)
+        table.add_row(
+            name, field.field, f"{_safe(field.found)}{mark}", _safe(field.normal), _safe(field.nearest), style=style
+        )
         previous = field.object_class
     if card.fields:
         console.print(table)

@@ -50,7 +50,9 @@ def propose(entries: Sequence[ImageDescription], names: Names) -> tuple[list[Rul
         DataError: there are too few normal images to learn a rule from.
     """
     if len(entries) < FEWEST:
-        raise DataError(f"{len(entries)} described normal images; it takes {FEWEST} to propose a rule. Add normal images")
+        raise DataError(
+            f"{len(entries)} described normal images; it takes {FEWEST} to propose a rule. Add normal images"
+        )
     wrong = set(outvoted(entries))
     usual = [entry for i, entry in enumerate(entries) if i not in wrong]
     classes = sorted({c for entry in usual for c in entry.by_name}, key=class_order)
@@ -133,7 +135,10 @@ def _pair_rules(a: str, b: str, first: Sequence[int], second: Sequence[int], nam
         title, wrong = f"every normal image shows as many {noun(a, 2, names)} as {noun(b, 2, names)}", "first <> second"
         return [Rule(title, _pair_query(a, b, wrong), lambda e: _count(e, a) == _count(e, b))]
     if all(bool(x) != bool(y) for x, y in pairs):
-        title, wrong = f"every normal image shows either {several.replace(' and ', ' or ')}", "(first > 0) = (second > 0)"
+        title, wrong = (
+            f"every normal image shows either {several.replace(' and ', ' or ')}",
+            "(first > 0) = (second > 0)",
+        )
         return [Rule(title, _pair_query(a, b, wrong), lambda e: bool(_count(e, a)) != bool(_count(e, b)))]
     if not any(x and y for x, y in pairs):
         title, wrong = f"no normal image shows both {several}", "first > 0 AND second > 0"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import yaml
 
 from tmuad.errors import DataError, TmuadError
-from tmuad.warehouse import Limits, QueryError, Reader, connect
+from tmuad.warehouse import DEFAULT_LIMITS, Limits, QueryError, Reader, connect
 from tmuad.workspace import QUERIES, WAREHOUSE
 
 Level = Literal["report", "stop"]
@@ -84,7 +84,9 @@ def read_check(path: Path) -> Check:
     try:
         settings = yaml.safe_load(head) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: its leading comment is no YAML ({error}); put values with a colon in quotes") from None
+        raise DataError(
+            f"{path}: its leading comment is no YAML ({error}); put values with a colon in quotes"
+        ) from None
     if not isinstance(settings, dict) or "expect" not in settings:
         raise DataError(f"{path}: says not what it expects; begin with a line such as '-- expect: no rows'")
     unknown = sorted(str(key) for key in set(settings) - set(KEYS))
@@ -100,7 +102,10 @@ def read_check(path: Path) -> Check:
 
 
 def run_checks(
-    warehouse: Path = WAREHOUSE, checks: Sequence[Check] | None = None, unit: str | None = None, limits: Limits = Limits()
+    warehouse: Path = WAREHOUSE,
+    checks: Sequence[Check] | None = None,
+    unit: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[Outcome]:
     """The outcome of each check (by default, of all in data/queries), in their order.
 

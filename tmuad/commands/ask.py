@@ -104,7 +104,9 @@ def rules(
     for number, rule in enumerate(found, start=1):
         typer.echo(f"{number:4}. {printable(rule.title)}  [{rule.support} of {rule.of}]")
     if nearly:
-        typer.echo("\nNearly rules. Look at the images that contradict them: a bad normal image, or a slip of the segmenter?")
+        typer.echo(
+            "\nNearly rules. Look at the images that contradict them: a bad normal image, or a slip of the segmenter?"
+        )
     for rule in nearly:
         against = ", ".join(printable(normal[image_id]) for image_id in rule.against)
         typer.echo(f"      {printable(rule.title)}  [{rule.support} of {rule.of}; not {against}]")
@@ -133,7 +135,9 @@ def checks(
 
 def threshold(
     unit: OneUnit,
-    false_alarms: Annotated[str, typer.Option("--false-alarms", help="Rate on normal images, such as 1% or 0.01.")] = "",
+    false_alarms: Annotated[
+        str, typer.Option("--false-alarms", help="Rate on normal images, such as 1% or 0.01.")
+    ] = "",
     apply: Annotated[bool, typer.Option("--apply", help="Make it the unit's rate in params.yaml.")] = False,
 ) -> None:
     """What the held-out normal images can promise at a false-alarm rate, and what the test images show.

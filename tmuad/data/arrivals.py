@@ -38,7 +38,9 @@ def read_log(path: Path) -> dict[str, datetime]:
                 raise ValueError("expected the columns path and arrived")
             return {row["path"]: datetime.fromisoformat(row["arrived"].strip()).replace(tzinfo=None) for row in rows}
     except (OSError, ValueError, AttributeError, csv.Error) as error:
-        raise DataError(f"{path}: no list of arrivals ({error}); one line per image: path,2026-01-31T08:15:00") from None
+        raise DataError(
+            f"{path}: no list of arrivals ({error}); one line per image: path,2026-01-31T08:15:00"
+        ) from None
 
 
 def arrival(root: Path, path: str, log: dict[str, datetime]) -> Arrival:
@@ -50,7 +52,8 @@ def arrival(root: Path, path: str, log: dict[str, datetime]) -> Arrival:
     for match in reversed(list(_IN_NAME.finditer(path))):
         year, _, month, day, *clock = match.groups()
         try:
-            return Arrival(datetime(int(year), int(month), int(day), *(int(part) for part in clock if part)), "name")
+            hour, minute, second = (int(part or 0) for part in clock)
+            return Arrival(datetime(int(year), int(month), int(day), hour, minute, second), "name")
         except ValueError:
             continue
     return Arrival()

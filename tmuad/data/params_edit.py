@@ -55,7 +55,9 @@ def set_rate(params: Params, path: Path, unit: str, rate: float) -> None:
     except (yaml.YAMLError, ParameterError):
         sound = False
     if not sound:
-        raise ParameterError(f"{path}: the rate cannot be set without harm to other lines; set decide.unit_rates: {flow}")
+        raise ParameterError(
+            f"{path}: the rate cannot be set without harm to other lines; set decide.unit_rates: {flow}"
+        )
     try:
         write_atomic(path.resolve(), edited.encode())
     except OSError as error:

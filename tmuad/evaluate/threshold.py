@@ -105,7 +105,9 @@ def thresholds(unit: str, rate: float, artifacts: Path = ARTIFACTS) -> Threshold
         ArtifactError: the unit has not been scored.
     """
     if not 0 < rate < 1:
-        raise ParameterError(f"a false-alarm rate of {rate:g}: expected a share above 0 and below 1, such as 1% or 0.01")
+        raise ParameterError(
+            f"a false-alarm rate of {rate:g}: expected a share above 0 and below 1, such as 1% or 0.01"
+        )
     paths = UnitPaths(unit, artifacts)
     manifest: pd.DataFrame = read_parquet(paths.manifest, ["image_id", "path", "split", "kind"]).to_pandas()
     scores: pd.DataFrame = read_parquet(paths.scores, ["image_id", *COLUMNS.values()]).to_pandas()

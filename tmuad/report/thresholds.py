@@ -23,7 +23,7 @@ def threshold_text(found: Thresholds, width: int = 100) -> str:
     for p in found.promises:
         if p.broken:
             console.print(
-                f"{p.bank}: more false alarms than promised and chance explain: the test images are not like the held-out ones.",
+                f"{p.bank}: more false alarms than promised and chance explain: the test images are unlike the held-out ones.",
                 soft_wrap=True,
             )
     console.print("All banks together, at other rates:")

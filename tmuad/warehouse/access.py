@@ -38,6 +38,9 @@ class Limits:
             raise ParameterError(f"time limit {self.seconds:g}: expected seconds above 0")
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class Reader:
     """An open warehouse that answers one query at a time within `limits`."""
 
@@ -87,14 +90,16 @@ class Reader:
 
 
 @contextmanager
-def connect(path: Path, unit: str | None = None, limits: Limits = Limits()) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(
+    path: Path, unit: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `open_warehouse`, closed at the end."""
     with open_warehouse(path, unit, limits) as connection:
         yield connection
 
 
 def open_warehouse(
-    path: Path = WAREHOUSE, unit: str | None = None, limits: Limits = Limits()
+    path: Path = WAREHOUSE, unit: str | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection that can read the warehouse `path` and nothing else; close it, or use it in a `with`.
 
@@ -131,7 +136,7 @@ def open_warehouse(
     return connection
 
 
-def query(path: Path, sql: str, unit: str | None = None, limits: Limits = Limits()) -> pd.DataFrame:
+def query(path: Path, sql: str, unit: str | None = None, limits: Limits = DEFAULT_LIMITS) -> pd.DataFrame:
     """The rows that `sql` selects from the warehouse `path`.
 
     Raises:
@@ -139,7 +144,8 @@ def query(path: Path, sql: str, unit: str | None = None, limits: Limits = Limits
         QueryError: as `Reader.ask`.
     """
     with connect(path, unit, limits) as connection:
-        return Reader(connection, path, limits).ask(sql).to_pandas()
+        frame: pd.DataFrame = Reader(connection, path, limits).ask(sql).to_pandas()
+        return frame
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -171,7 +177,9 @@ def _pointed(message: str, path: Path) -> str:
     """DuckDB's message, which points at the mistake with a caret; with what to do where it alone does not tell."""
     message = message.strip()
     if re.search(r"read-only|disabled (by|through) configuration|configuration has been locked", message):
-        message += f"\nThe warehouse is a copy to read: nothing can be changed, and no file but {path} is open to a query."
+        message += (
+            f"\nThe warehouse is a copy to read: nothing can be changed, and no file but {path} is open to a query."
+        )
     elif "does not exist" in message and message.startswith("Catalog Error: Table"):
         message += f"\nTables: {', '.join(TABLES)}.\nViews: {', '.join(VIEWS)}."
     return message

@@ -20,8 +20,13 @@ from tmuad.errors import ArtifactError
 from tmuad.score.sentences import load_names, noun
 from tmuad.tables import comment_of
 from tmuad.warehouse.schema import (
-    CLASSES_SCHEMA, TABLES, UNITS_SCHEMA, VERSION, VERSIONS_SCHEMA, Table,
-)  # fmt: skip
+    CLASSES_SCHEMA,
+    TABLES,
+    UNITS_SCHEMA,
+    VERSION,
+    VERSIONS_SCHEMA,
+    Table,
+)
 from tmuad.warehouse.views import VIEWS
 from tmuad.workspace import NAMES
 
@@ -165,7 +170,8 @@ def _class_rows(unit: str, read: dict[str, pa.Table], names_root: Path) -> pa.Ta
     for table in ("descriptions", "text_bank"):
         seen |= set(read[table]["object_class"].to_pylist()) if table in read else set()
     rows = [
-        {"unit": unit, "object_class": c, "one": noun(c, 1, names), "many": noun(c, 2, names)} for c in sorted(seen - {""})
+        {"unit": unit, "object_class": c, "one": noun(c, 1, names), "many": noun(c, 2, names)}
+        for c in sorted(seen - {""})
     ]
     return pa.Table.from_pylist(rows, schema=CLASSES_SCHEMA)
 
@@ -188,6 +194,6 @@ def _versions(root: Path, units: Sequence[str]) -> pa.Table:
             if (root / unit / file).is_file():
                 with (root / unit / file).open("rb") as stream:
                     rows.append((unit, file, hashlib.file_digest(stream, "sha256").hexdigest(), meaning))
-    return pa.Table.from_pylist([dict(zip(VERSIONS_SCHEMA.names, row, strict=True)) for row in rows], schema=VERSIONS_SCHEMA)
-
-
+    return pa.Table.from_pylist(
+        [dict(zip(VERSIONS_SCHEMA.names, row, strict=True)) for row in rows], schema=VERSIONS_SCHEMA
+    )

@@ -48,7 +48,9 @@ def as_text(rows: pa.Table, max_rows: int = MAX_ROWS, max_cell: int = MAX_CELL) 
     shown = rows.slice(0, max_rows)
     columns = []
     for name, values in zip(rows.column_names, shown.columns, strict=True):
-        numeric = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
+        numeric = (
+            pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
+        )
         cells = [printable(name), *(_cut(_words(value), max_cell) for value in values.to_pylist())]
         width = max(map(_width, cells))
         columns.append([_padded(cell, width, numeric) for cell in cells])
@@ -132,9 +134,7 @@ def _cut(text: str, width: int) -> str:
 
 def _width(text: str) -> int:
     """Terminal columns: East Asian letters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _padded(text: str, width: int, right: bool) -> str:

@@ -45,7 +45,9 @@ OBJECTS_SCHEMA = pa.schema(
         UNIT,
         _IMAGE,
         _CLASS,
-        column("number", pa.int32(), "number of the object among those of its class in the image, from 1, in reading order"),
+        column(
+            "number", pa.int32(), "number of the object among those of its class in the image, from 1, in reading order"
+        ),
         column("x", pa.float64(), "centre of mass, share of the width from the left edge, 0..1"),
         column("y", pa.float64(), "centre of mass, share of the height from the upper edge, 0..1"),
         column("position", pa.string(), "grid cell of the centre: top left, top, ... bottom right"),
