@@ -9,5 +9,6 @@ from tmuad.warehouse.schema import TABLES, VERSION
 from tmuad.warehouse.views import VIEWS
 
 __all__ = [
-    "DEFAULT_LIMITS", "TABLES", "VERSION", "VIEWS", "Limits", "QueryError", "Reader", "build", "connect", "open_warehouse", "query",
+    "DEFAULT_LIMITS", "TABLES", "VERSION", "VIEWS",
+    "Limits", "QueryError", "Reader", "build", "connect", "open_warehouse", "query",
 ]  # fmt: skip
