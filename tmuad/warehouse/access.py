@@ -53,6 +53,8 @@ class Reader:
         Raises:
             QueryError: DuckDB refuses it, there is none, or it exceeds a limit.
         """
+        if any("\ud800" <= character <= "\udfff" for character in sql):
+            raise QueryError("the query holds a character that is no valid Unicode; type it anew")
         late = threading.Event()
 
         def stop() -> None:
@@ -60,6 +62,7 @@ class Reader:
             self.connection.interrupt()
 
         timer = threading.Timer(self.limits.seconds, stop)
+        timer.daemon = True
         timer.start()
         try:
             result = self.connection.execute(sql)
@@ -83,8 +86,6 @@ class Reader:
             ) from None
         except duckdb.Error as error:
             raise QueryError(_pointed(str(error), self.path)) from None
-        except UnicodeEncodeError:
-            raise QueryError("the query holds a character that is no valid Unicode; type it anew") from None
         finally:
             timer.cancel()
 
@@ -150,11 +151,11 @@ def query(path: Path, sql: str, unit: str | None = None, limits: Limits = DEFAUL
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        row = connection.execute("SELECT version FROM versions WHERE part = 'schema'").fetchone()
+        rows = connection.execute("SELECT version FROM versions WHERE part = 'schema'").fetchall()
     except duckdb.Error:
-        row = None
-    if row != (str(VERSION),):
-        found = f"of version {row[0]}" if row else "without a version: another program's, or an early one"
+        rows = []
+    if rows != [(str(VERSION),)]:
+        found = f"of version {rows[0][0]}" if rows else "without a version: another program's, or an early one"
         raise ArtifactError(
             f"{path}: a warehouse {found}, but this tmuad reads version {VERSION}; `dvc repro --force warehouse` rebuilds it"
         )
@@ -165,9 +166,8 @@ def _narrow(connection: duckdb.DuckDBPyConnection, path: Path, unit: str) -> Non
     known = [name for (name,) in connection.execute("SELECT unit FROM units ORDER BY unit").fetchall()]
     if unit not in known:
         raise ParameterError(f"{path}: no unit '{unit}' in it; it has: {', '.join(known) or 'none'}")
-    catalog = connection.execute("SELECT current_catalog()").fetchone()
-    assert catalog is not None
-    here = str(catalog[0]).replace('"', '""')
+    [(catalog,)] = connection.execute("SELECT current_catalog()").fetchall()
+    here = catalog.replace('"', '""')
     literal = unit.replace("'", "''")
     for name in (*TABLES, *VIEWS):
         connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM \"{here}\".main.{name} WHERE unit = '{literal}'")
