@@ -316,7 +316,8 @@ def test_classes_carry_the_names_a_person_gave(artifacts, tmp_path):
 
 
 def test_every_row_has_its_parent_and_keys_are_declared(warehouse):
-    kinds = "SELECT table_name, constraint_type FROM duckdb_constraints() WHERE constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY')"
+    wanted = "constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY')"
+    kinds = f"SELECT table_name, constraint_type FROM duckdb_constraints() WHERE {wanted}"
     declared = set(rows(warehouse, kinds))
     assert {name for name, kind in declared if kind == "PRIMARY KEY"} == set(TABLES)
     assert {name for name, table in TABLES.items() if table.parent} <= {
