@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,6 +152,7 @@ def _judge(check: Check, answer: pa.Table, paths: dict[str, str]) -> Outcome:
         size = f"{answer.num_rows} rows of {answer.num_columns} columns"
         return Outcome(check, "failed", f"expected {want}, found {size} instead of a single value")
     value = answer[0][0].as_py()
+    value = float(value) if isinstance(value, Decimal) else value
     if want.kind == "value":
         right = value == want.value and isinstance(value, bool) == isinstance(want.value, bool)
     else:
