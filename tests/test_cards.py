@@ -25,7 +25,7 @@ from tmuad.errors import ArtifactError
 from tmuad.score.fuse import BANKS, Calibration
 from tmuad.score.judge import Verdict
 from tmuad.score.sentences import noun, sentence
-from tmuad.score.text import Finding, find_differences
+from tmuad.score.text import find_differences
 
 NASTY = "<img src=x onerror=alert(1)> \"винт\" & 'x' \x1b[31m"
 NAMES = {"class-1": ("screw", "screws"), "class-3": ("die", "dice"), "class-4": ('1/4" bolt <b>', '1/4" bolts <b>')}

@@ -459,7 +459,10 @@
       });
     }
     if (typing) {
-      if (event.key === "Escape" && event.target === $("search")) move(cursor);
+      if (event.key === "Escape" && event.target === $("search")) {
+        event.target.blur();
+        move(cursor);
+      }
       return;
     }
     if (event.key in keys) {
