@@ -135,8 +135,9 @@ body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.25rem 4rem; background:
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 0.2rem; } p { max-width: 46rem; margin: 0.3rem 0; }
 h2 small, .faint, figcaption { color: var(--faint); font-weight: 400; font-size: 0.9rem; }
 .remarks { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 0.8rem; align-items: flex-start; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.7rem; max-width: 100%; }
-section p { max-width: 38rem; } .row { display: flex; flex-wrap: wrap; gap: 0.6rem; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.7rem; max-width: 100%;
+  display: flex; flex-wrap: wrap; gap: 0.4rem 1rem; }
+section p { flex: 1 1 17rem; max-width: 34rem; } .row { display: flex; flex-wrap: wrap; gap: 0.6rem; }
 figure { margin: 0; } img { display: block; width: 220px; height: 220px; border-radius: 4px; }
 """
 

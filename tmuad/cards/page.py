@@ -30,7 +30,8 @@ li b { flex: none; width: 1.45rem; height: 1.45rem; border-radius: 4px; text-ali
 .share div div { background: #4a7fb5; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.94rem; min-width: 36rem; }
 th, td { padding: 0.3rem 0.8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--faint); font-weight: 500; } tr.outside td { background: var(--tint); }
+th { color: var(--faint); font-weight: 500; } td:first-child { font-weight: 600; white-space: nowrap; }
+td:nth-child(2) { white-space: nowrap; } tr.outside td { background: var(--tint); }
 tr.outside td:nth-child(3) { color: var(--bad); font-weight: 600; }
 """
 
@@ -93,8 +94,11 @@ def _shares(card: Card) -> str:
 def _fields(card: Card) -> str:
     heads = "".join(f"<th scope=col>{name}</th>" for name in ("class", "field", "found", "normal", "nearest by text"))
     lines = []
+    previous = ""
     for field in card.fields:
-        cells = (field.name, field.field, field.found, field.normal, field.nearest)
+        name = field.name if field.object_class != previous else ""
+        previous = field.object_class
+        cells = (name, field.field, field.found, field.normal, field.nearest)
         row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         lines.append(f"<tr{' class=outside' if field.outside else ''}>{row}</tr>\n")
     if not lines:

@@ -116,7 +116,8 @@ def _place_rules(c: str, entries: Sequence[ImageDescription], names: Names) -> l
     title = f"in normal images, {noun(c, 2, names)} are found nowhere but at: {', '.join(ordered)}"
     listed = ", ".join(f"'{place}'" for place in ordered)
     sql = (
-        f"SELECT i.unit, i.image_id, i.path, list(DISTINCT o.position) AS found\nFROM objects o JOIN images i USING (unit, image_id)\n"
+        "SELECT i.unit, i.image_id, i.path, list(DISTINCT o.position) AS found\n"
+        "FROM objects o JOIN images i USING (unit, image_id)\n"
         f"WHERE {_NORMAL} AND o.object_class = {_text(c)}\n  AND o.position NOT IN ({listed})\nGROUP BY ALL\nORDER BY i.path"
     )
 

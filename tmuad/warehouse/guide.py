@@ -29,13 +29,14 @@ $ python -c "import tmuad; print(tmuad.open_warehouse().sql('FROM verdicts').df(
 ```
 
 A query can read the data base and nothing else: it cannot write, attach, load extensions, or see files. It may use 1 GB of
-memory and a minute (`--memory`, `--seconds`). `tmuad.open_warehouse()` gives the same read-only connection, for pandas (`.df()`)
-and Arrow (`.to_arrow_table()`); `docs/warehouse.ipynb` shows how. With `--unit U` all tables and views show that unit alone.
+memory and a minute (`--memory`, `--seconds`). With `--unit U` all tables and views show that unit alone.
+`tmuad.open_warehouse()` gives the same read-only connection, for pandas (`.df()`) and Arrow (`.to_arrow_table()`);
+[warehouse.ipynb](warehouse.ipynb) shows how.
 
 The file is a copy, rebuilt each time; the Parquet files in `artifacts/` are what counts. A file that another version wrote is
 refused, with the command that rebuilds it. Written by `python -m tmuad.warehouse.guide docs/sql.md`.
 
-Questions worth asking again belong into [data/queries](../data/queries/README.md): `dvc repro checks` then asks them every time.
+Questions worth asking again belong into [data/queries](../data/queries/README.md): `dvc repro checks` asks them every time.
 """
 
 

@@ -325,7 +325,8 @@
     };
     (detail?.reasons ?? []).forEach(({ box: [x0, y0, x1, y1] }, number) => {
       const stroke = COLOURS[number % COLOURS.length], badge = size / 20;
-      add("rect", { x: x0, y: y0, width: Math.max(1, x1 - x0), height: Math.max(1, y1 - y0), stroke, class: "region", "data-number": number });
+      const region = add("rect", { x: x0, y: y0, width: Math.max(1, x1 - x0), height: Math.max(1, y1 - y0), stroke, class: "region", "data-number": number });
+      svg.prepend(region); // the strongest reason's lies on top
       let x = Math.min(Math.max(0, x0), size - badge);
       const y = Math.max(0, y0 - badge);
       while (taken.some(([a, b]) => Math.abs(a - x) < badge && Math.abs(b - y) < badge) && x + 2 * badge <= size) x += badge;
