@@ -27,7 +27,7 @@ from tmuad.warehouse.schema import (
     VERSIONS_SCHEMA,
     Table,
 )
-from tmuad.warehouse.views import VIEWS
+from tmuad.warehouse.views import COLUMNS, VIEWS
 from tmuad.workspace import NAMES
 
 _CELLS = "[" + ", ".join(f"'{name}'" for name in READING_ORDER) + "]"
@@ -74,6 +74,9 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
             for name, (sql, comment) in VIEWS.items():
                 connection.execute(f"CREATE VIEW {name} AS {sql}")
                 _comment(connection, f"VIEW {name}", comment)
+                for (column,) in connection.execute(f"SELECT column_name FROM (DESCRIBE {name})").fetchall():
+                    meaning = COLUMNS.get((name, column)) or _known_columns().get(column, "")
+                    _comment(connection, f'COLUMN {name}."{column}"', meaning)
             connection.commit()
         temporary.replace(path)
     finally:
@@ -108,6 +111,15 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> N
     _comment(connection, f"TABLE {name}", table.comment)
     for field in table.schema:
         _comment(connection, f'COLUMN {name}."{field.name}"', comment_of(field))
+
+
+def _known_columns() -> dict[str, str]:
+    """Column of a table -> what it means; the first table that has it says."""
+    known: dict[str, str] = {}
+    for table in TABLES.values():
+        for field in table.schema:
+            known.setdefault(field.name, comment_of(field))
+    return known
 
 
 def _columns(names: Sequence[str]) -> str:
