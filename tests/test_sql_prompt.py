@@ -15,8 +15,9 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from tmuad import tables
+from tmuad.formats import Format
 from tmuad.warehouse import Limits, Reader, build, connect
-from tmuad.warehouse.export import Format, as_text, encode, printable
+from tmuad.warehouse.export import as_text, encode, printable
 from tmuad.warehouse.prompt import SqlCompleter, answer, run_prompt
 
 NASTY = 'a,"b"\n<i>\x1b[31mвинт\u202e'

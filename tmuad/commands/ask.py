@@ -9,7 +9,7 @@ import typer
 
 from tmuad.config import load_params
 from tmuad.errors import DataError, ParameterError
-from tmuad.warehouse.export import Format, encode, printable
+from tmuad.formats import Format
 from tmuad.workspace import QUERIES, REPORTS, WAREHOUSE
 
 PARAMS = Path("params.yaml")
@@ -40,6 +40,7 @@ def sql(
     docs/sql.md shows the tables and twenty questions. Without a query and with a terminal, a prompt opens.
     """
     from tmuad.warehouse.access import Limits, Reader, connect
+    from tmuad.warehouse.export import encode
 
     if query is not None and file is not None:
         raise ParameterError("a query and --file were given; give one of the two")
@@ -91,6 +92,7 @@ def rules(
     from tmuad.describe.table import read_descriptions
     from tmuad.parquet import read_parquet
     from tmuad.score.sentences import load_names
+    from tmuad.warehouse.export import printable
     from tmuad.workspace import NAMES, UnitPaths
 
     load_params(PARAMS).unit(unit)

@@ -7,21 +7,15 @@ import json
 import math
 import re
 import unicodedata
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tmuad.formats import Format
+
 MAX_ROWS = 200  # of a text table; the other formats have no end
 MAX_CELL = 60  # characters of a text table's cell
-
-
-class Format(StrEnum):
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
 
 
 def encode(rows: pa.Table, form: Format, max_rows: int = MAX_ROWS, max_cell: int = MAX_CELL) -> bytes:
