@@ -143,6 +143,13 @@ def test_narrow_ranges_and_few_images_are_no_remark():
     assert leave_one_out([usual(0)], SHAPE, PARAMS)[0].score == 0
 
 
+def test_a_unit_without_object_classes_is_audited_by_its_looks_alone():
+    bare = [scene(i) for i in range(6)]
+    assert all(image.findings == () for image in leave_one_out(bare, SHAPE, PARAMS))
+    assert odd_descriptions(leave_one_out(bare, SHAPE, PARAMS), {}, SHAPE) == []
+    assert lone_classes(bare, {}, SHAPE) == driven_ranges(bare, {}, SHAPE) == []
+
+
 def test_the_audit_in_words():
     [lone] = lone_classes([usual(0), usual(1, thing("c", 0.5, 0.1))], {}, SHAPE)
     text = audit_text(Audit("kit", 2, (lone,), {"image-1": "good/1.png"}))

@@ -75,6 +75,12 @@ def test_a_normal_image_lies_within_everything():
     assert by_field(fields)["class-1", "count"].normal == "2" and by_field(fields)["class-1", "count"].name == "screw"
 
 
+def test_a_unit_without_object_classes_has_nothing_to_compare():
+    bare = TextBank([scene(i) for i in range(3)], SHAPE)
+    assert compare(scene(9), bare, bare.entries[0], {}) == []
+    assert "unlike" not in card_text(card_of(scene(9)))
+
+
 def test_what_differs_is_outside_and_what_is_absent_counts_none():
     image = scene(99, thing("class-1", 0.2, 0.4), thing("class-3", 0.5, 0.9, 9), thing("class-9", 0.5, 0.5))
     found = by_field(compare(image, BANK, usual(0), NAMES))

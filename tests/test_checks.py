@@ -188,6 +188,10 @@ def test_a_rule_that_few_contradict_is_shown_with_them_and_not_proposed():
     assert not [rule for rule in rules if "2 screw" in rule.title]
 
 
+def test_images_without_object_classes_have_no_rules():
+    assert propose([scene(i) for i in range(6)], {}) == ([], [])
+
+
 def test_too_few_images_make_no_rule():
     with pytest.raises(DataError, match="it takes 5"):
         propose([usual(i) for i in range(4)], {})

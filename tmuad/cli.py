@@ -36,6 +36,8 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 4. `tmuad score new.jpg --unit kit` gives verdict, reasons, and a heat map.
 
 5. `tmuad results` prints the table of results; `tmuad sql "FROM normal_ranges"` asks the data base.
+
+6. `tmuad explain IMAGE --unit kit` says why; `tmuad gallery` shows every verdict; `tmuad audit --unit kit` checks the set.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
