@@ -1,13 +1,18 @@
 """Settings and fixtures that all tests share."""
 
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fits import Bench, folder
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+
+from tmuad.stages.__main__ import PER_UNIT, main
 
 # The same examples in every run: a test that fails on one machine fails on the next.
 settings.register_profile("tmuad", deadline=None, derandomize=True)
@@ -25,3 +30,29 @@ def save_image(tmp_path: Path) -> Callable[[str, NDArray[np.uint8]], Path]:
         return path
 
     return save
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """An empty folder to run stages in."""
+    monkeypatch.chdir(tmp_path)
+    return Bench(tmp_path, capsys)
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fitted unit `kit`, for tests that score; none may change it."""
+    place = tmp_path_factory.mktemp("fitted")
+    folder(place / "photos", 24)
+    Bench(place, None).params({"kit": {"root": "photos", "layout": "folder"}})
+    with chdir(place), redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
+        for stage in PER_UNIT:
+            assert main([stage, "kit"]) == 0, said.getvalue()
+    return place
+
+
+@pytest.fixture
+def scoring(fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """The fitted unit's folder as the current one."""
+    monkeypatch.chdir(fitted)
+    return Bench(fitted, capsys)

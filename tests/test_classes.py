@@ -100,9 +100,8 @@ def test_where_every_look_is_rare_there_is_no_class() -> None:
 def test_no_objects_no_classes(images: list[list[Component]]) -> None:
     classes = learn_classes(images, 12)
     assert classes.names == []
-    assert (
-        resolve_objects(Scene([component(SCREW)], np.zeros((0, 32, 32, 3), np.uint8), [], np.zeros(0)), classes) == []
-    )
+    none = np.zeros(0, np.float32)
+    assert resolve_objects(Scene([component(SCREW)], np.zeros((0, 32, 32, 3), np.uint8), [], [], none), classes) == []
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -254,7 +253,7 @@ def test_segment_rows_tell_objects_from_regions() -> None:
     mask = np.zeros((8, 8), dtype=np.bool_)
     mask[2:5, 3:7] = True
     screw = Component(masks.encode(mask), SCREW.astype(np.float32), index=4)
-    scene = Scene([screw], np.zeros((5, 32, 32, 3), np.uint8), [RUNS_8], np.array([0.5], np.float32))
+    scene = Scene([screw], np.zeros((5, 32, 32, 3), np.uint8), [screw.runs] * 5, [RUNS_8], np.array([0.5], np.float32))
     grounded, opened = segment_rows("id", scene, classes, (8, 8))
     assert (grounded["source"], grounded["label"], grounded["candidate"], grounded["area"]) == (
         "grounded",

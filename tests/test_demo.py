@@ -20,6 +20,7 @@ from tmuad.data.demo.parts import KINDS, gap, inside_frame, silhouette
 from tmuad.data.demo.scenes import KITS, good_scene, lay_out, render
 from tmuad.data.demo.shading import Light, _slopes
 from tmuad.data.demo.textures import Atlas, make_atlas
+from tmuad.data.layouts import read
 from tmuad.errors import DataError, ParameterError
 
 TINY = DemoParams(size=96, train=2, validation=1, test_good=1, per_fault=1)
@@ -87,6 +88,7 @@ def test_the_layout_is_that_of_mvtec_loco(written: Path) -> None:
             for entry in json.loads((root / "defects_config.json").read_text())
         }
         assert values == PIXEL_VALUES
+        assert read(root, "mvtec_loco").problems == ()
         assert len(set(values.values())) == len(values)
         rows = list(csv.DictReader((root / "test_faults.csv").open(encoding="utf-8", newline="")))
         assert len(rows) == len(LOGICAL) + len(STRUCTURAL)

@@ -113,7 +113,9 @@ def test_what_does_not_exist_is_none_with_a_reason():
 def test_an_empty_test_split_has_no_figures():
     metrics = Unit({}).evaluate(Decision(1.0, 0.05, 20)).metrics
     assert metrics["image"]["auroc"] is None and "pixel" not in metrics
-    assert reasons(metrics)["image.auroc"] == "no normal and no anomalous samples"
+    assert reasons(metrics) == {"all figures": "no test images; the unit is fitted, and new images can be scored"}
+    few = Unit({}).evaluate(Decision(1.0, 0.05, 3)).metrics
+    assert "too few to promise 5 %" in reasons(few)["decision.false_alarm_rate_promised"]
 
 
 def test_images_without_masks_are_left_out_of_pixel_figures_and_named():

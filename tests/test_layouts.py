@@ -220,7 +220,14 @@ def test_no_training_image(tmp_path: Path) -> None:
 
 def test_every_file_is_an_entry_a_mask_junk_or_a_problem(tmp_path: Path) -> None:
     root = datasets.mvtec_loco(tmp_path)
-    for junk in ("train/good/Thumbs.db", ".DS_Store", "test/good/._000.png", "__MACOSX/x.png", "train/good/.gitkeep"):
+    for junk in (
+        "train/good/Thumbs.db",
+        ".DS_Store",
+        "test/good/._000.png",
+        "__MACOSX/x.png",
+        "train/good/.gitkeep",
+        "license.txt",
+    ):
         (root / junk).parent.mkdir(exist_ok=True)
         (root / junk).touch()
     (root / "readme.md").touch()

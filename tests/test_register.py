@@ -230,10 +230,11 @@ def test_render(tmp_path: Path, params: Path) -> None:
     lines = [line.split() for line in text.splitlines()]
     assert ["train", "7", "-", "-"] in lines
     assert ["test", "1", "1", "1"] in lines
-    assert "pixels: 32 x 32 (10 images), 64 x 48 (1 images)" in text
+    assert "pixels: 32 x 32 (10 images), 64 x 48 (1 image)" in text
     assert "more problems; the stage prepare lists all of them" in text
     assert "notes: no category: no folder train/good in it; ignored" in text
     assert "Note: the folder 'set [1]' is called 'set-1'" in text
+    assert text.splitlines()[-1] == "Next: dvc repro"
     assert "\x1b" not in text
 
 
@@ -244,3 +245,4 @@ def test_render_of_many_sizes(tmp_path: Path, params: Path) -> None:
         Image.fromarray(noise).save(tmp_path / f"kit/{side}.png")
     text = describe_registration(register(tmp_path / "kit", None, "auto", params))
     assert "pixels: 10 sizes from 40 x 20 to 40 x 29" in text
+    assert text.splitlines()[-1] == "Next: dvc repro fuse@kit"

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +15,7 @@ from rich.console import Console
 from tmuad.errors import ArtifactError
 from tmuad.report.overlay import CONTOUR, heat_overlay, outline
 from tmuad.report.pages import write_page
-from tmuad.report.panels import INDEX, SHEET, Example, choose_examples, write_panels
+from tmuad.report.panels import INDEX, SHEET, Example, choose_examples, named_kind, write_panels
 from tmuad.report.tables import UnitResult, load_results, results_csv, results_frame, results_markdown
 from tmuad.report.terminal import print_results
 
@@ -73,6 +74,17 @@ def test_means_are_per_data_set_and_over_all_and_over_what_exists(results):
     assert list(results_frame(results[:1])["unit"]) == ["demo.a"]
 
 
+def test_a_unit_without_test_images_takes_no_part_in_means_and_has_no_lines_of_dashes(results):
+    none = {"auroc": None, "auroc_logical": None, "auroc_structural": None, "average": None}
+    empty = metrics(
+        0.5, 0.5, image=none, pixel=none, banks={b: {"image": none} for b in ("text", "objects", "patches")}
+    )
+    found = [results[0], UnitResult("mine", empty)]
+    assert list(results_frame(found)["unit"]) == ["demo.a", "mine"]
+    assert "| mine | – |" in results_markdown(found) and "| mine | text |" not in results_markdown(found)
+    assert list(results_frame([UnitResult("mine", empty)])["unit"]) == ["mine"]
+
+
 def test_csv_reads_back(results):
     frame = pd.read_csv(io.StringIO(results_csv(results)))
     assert frame["image_auroc_structural"].tolist() == pytest.approx([0.8, 0.6, 0.7, 0.7, 0.7])
@@ -127,6 +139,32 @@ def test_terminal_shows_results_and_where_to_look_next_in_80_columns(results):
     assert re.search(r"demo\.a +90\.0 +80\.0 +70\.0 +85\.0", text)
     assert "late: not run" in text and "1 problem in the data" in text
     assert "tmuad score IMAGE --unit demo.a" in text
+
+
+def test_names_of_units_and_commands_are_never_folded(results):
+    named = [replace(results[0], unit="demo.electronics_tray"), *results[1:]]
+    text = io.StringIO()
+    print_results(named, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert any(line.split()[:1] == ["demo.electronics_tray"] and len(line.split()) == 9 for line in lines)
+    assert any("tmuad score IMAGE --unit demo.electronics_tray" in line and "judge" in line for line in lines)
+
+
+def test_before_the_first_run_the_next_step_is_to_run(results):
+    text = io.StringIO()
+    print_results([r for r in results if r.metrics is None], Console(file=text, width=80))
+    assert "dvc repro" in text.getvalue() and "reports/" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "defect", "words"),
+    [
+        ("good", "", "good"), ("structural", "scratch", "structural: scratch"),
+        ("logical", "logical_anomalies", "logical"), ("structural", "structural_anomalies", "structural"),
+    ],
+)  # fmt: skip
+def test_a_defect_is_named_where_its_name_says_more_than_its_kind(kind, defect, words):
+    assert named_kind(kind, defect) == words
 
 
 # --- overlays
@@ -278,7 +316,7 @@ def test_page_of_nothing_says_what_to_do(tmp_path):
 
 
 def test_damaged_panel_list_is_named(tmp_path, results):
-    (tmp_path / "demo.a/panels").mkdir(parents=True)
-    (tmp_path / "demo.a/panels" / INDEX).write_text("[{")
+    (tmp_path / "panels/demo.a").mkdir(parents=True)
+    (tmp_path / "panels/demo.a" / INDEX).write_text("[{")
     with pytest.raises(ArtifactError, match=INDEX):
         write_page(tmp_path, results)

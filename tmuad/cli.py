@@ -65,7 +65,7 @@ def init(
 ) -> None:
     """Check a data set, register its units in params.yaml, and say what was found.
 
-    Layouts: mvtec_ad (train/good, test/<defect>, ground_truth), mvtec_loco (with validation/good and several masks per
+    Layouts: mvtec_ad (train/good, test/DEFECT, ground_truth), mvtec_loco (with validation/good and several masks per
     image), folder (good images alone). Nothing is copied or changed in the data set.
     """
     from tmuad.data.register import describe_registration, register
@@ -78,7 +78,7 @@ def init(
 def score(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images.")],
     unit: Unit,
-    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/<unit>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/UNIT.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image and line, for machines.")] = False,
     on_bad_image: Annotated[BadImage | None, typer.Option(help="Default: data.on_bad_image of params.yaml.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an image is anomalous.")] = False,
@@ -107,7 +107,7 @@ def score(
 def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params.yaml.")]) -> None:
     """Show the object classes of a fitted unit, and where to name them.
 
-    Writes reports/<unit>/classes.png (examples of each class) and, if there is none yet, data/names/<unit>.yaml.
+    Writes reports/UNIT/classes.png (examples of each class) and, if there is none yet, data/names/UNIT.yaml.
     """
     from tmuad.report.classes import describe_classes
 

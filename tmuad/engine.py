@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -126,6 +127,15 @@ _worker: _Mapper
 def _start(mapper: _Mapper) -> None:
     global _worker  # noqa: PLW0603  (one per worker process: the task travels once, not with every image)
     _worker = mapper
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next image for ever, and keep its memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(ref: ImageRef) -> None:

@@ -5,7 +5,6 @@ verdict, description = inspector.inspect(image)
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray

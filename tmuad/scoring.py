@@ -1,6 +1,7 @@
 """Scoring of files: what `tmuad score` does, as plain data per image."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from tmuad import masks
 from tmuad.config import Params
 from tmuad.data.images import SUFFIXES
 from tmuad.engine import load_image
-from tmuad.errors import DataError, ImageError
+from tmuad.errors import ArtifactError, DataError, ImageError
 from tmuad.inspector import Inspector
-from tmuad.report.overlay import heat_overlay
+from tmuad.parquet import write_artifact
+from tmuad.report.overlay import Picture, heat_overlay
 from tmuad.score.sentences import sentence
 
 Outcome = dict[str, Any]
@@ -27,10 +29,10 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
 
     Raises:
         DataError: a path does not exist, or there is no image at all.
+        ArtifactError: the unit is not fitted, or a heat map cannot be written.
     """
-    files = list_images(paths)
+    files = list_images(paths, out)
     inspector = Inspector.load(unit, params)
-    out.mkdir(parents=True, exist_ok=True)
     for path in files:
         try:
             image = load_image(path, params.data)
@@ -43,7 +45,7 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
         overlay = heat_overlay(image, verdict.maps["fused"], verdict.threshold)
         # The digest keeps two files of one name apart.
         target = out / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.png"
-        Image.fromarray(overlay).save(target)
+        _save(overlay, target)
         shape = (image.shape[0], image.shape[1])
         yield {
             "image": str(path),
@@ -70,16 +72,21 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
         }
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
+def list_images(paths: Sequence[Path], out: Path) -> list[Path]:
     """The files of `paths` and the images in its folders, folders searched in depth, in sorted order.
+
+    Hidden files and folders are passed over, and so is `out`: heat maps of an earlier run are no photographs.
 
     Raises:
         DataError: a path does not exist, or a folder holds no image.
     """
+    written = out.resolve()
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+            inside = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in SUFFIXES]
+            inside = [p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+            inside = [p for p in inside if not p.resolve().is_relative_to(written)]
             if not inside:
                 raise DataError(f"{path}: no image in this folder (looked for {', '.join(sorted(SUFFIXES))})")
             files += inside
@@ -88,6 +95,15 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
         else:
             raise DataError(f"{path}: no such file or folder")
     return files
+
+
+def _save(overlay: Picture, target: Path) -> None:
+    content = io.BytesIO()
+    Image.fromarray(overlay).save(content, "PNG")
+    try:
+        write_artifact(target, content.getvalue())
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; or name another folder with --out") from None
 
 
 def card(outcome: Outcome) -> str:

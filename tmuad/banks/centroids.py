@@ -65,8 +65,7 @@ def kmeans(unit: Matrix, clusters: int, seed: int) -> Matrix:
         unit.shape[1], k, niter=12, seed=seed, spherical=True, min_points_per_centroid=1, max_points_per_centroid=10**9
     )
     model.train(np.ascontiguousarray(unit, dtype=np.float32))
-    centroids: Matrix = model.centroids
-    return centroids
+    return np.asarray(model.centroids, dtype=np.float32)
 
 
 def nearest(unit: Matrix, centroids: Matrix) -> tuple[Matrix, NDArray[np.int64]]:

@@ -5,7 +5,9 @@ looks like and what a scratch, spot or graft would change, and weighs the channe
 It is two fully connected nets of two hidden layers in numpy: a fit takes two seconds and its bytes follow from the seed.
 """
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +57,11 @@ def _forward(net: tuple[Matrix, ...], rows: Matrix) -> list[Matrix]:
     return [rows, first, second, second @ net[4] + net[5]]
 
 
-def _gradient(net: tuple[Matrix, ...], rows: Matrix, target: Matrix) -> list[Matrix]:
+def _gradient(net: tuple[Matrix, ...], rows: Matrix, target: Matrix) -> list[NDArray[Any]]:
     """Of the mean cross-entropy to `target` (N, 1) in {0, 1}, per array of the net."""
     *activations, logits = _forward(net, rows)
     error = (1 / (1 + np.exp(-logits)) - target) / np.float32(len(rows))
-    gradients: list[Matrix] = []
+    gradients: list[NDArray[Any]] = []
     for layer in (2, 1, 0):
         gradients = [activations[layer].T @ error, error.sum(axis=0), *gradients]
         if layer:
@@ -72,12 +74,12 @@ def _train(positive: Matrix, negative: Matrix, seed: int) -> tuple[Matrix, ...]:
     rng = np.random.default_rng(seed)
     sizes = (positive.shape[1], *HIDDEN, 1)
     net: list[Matrix] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         net += [rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(np.float32), np.zeros(fan_out, np.float32)]
     moments = [(np.zeros_like(array), np.zeros_like(array)) for array in net]
     half = BATCH // 2
     steps = max(1, EPOCHS * (len(positive) + len(negative)) // BATCH)
-    target = np.repeat(np.float32([1, 0]), half)[:, None]
+    target = np.repeat(np.array([1, 0], dtype=np.float32), half)[:, None]
     for step in range(steps):
         rows = np.concatenate(
             [positive[rng.integers(0, len(positive), half)], negative[rng.integers(0, len(negative), half)]]
@@ -85,9 +87,9 @@ def _train(positive: Matrix, negative: Matrix, seed: int) -> tuple[Matrix, ...]:
         progress = (step + 1) / steps
         rate = np.float32(RATE * min(progress / 0.3, 0.5 * (1 + np.cos(np.pi * max(0.0, progress - 0.3) / 0.7)) + 1e-3))
         for array, gradient, (first, second) in zip(net, _gradient(tuple(net), rows, target), moments, strict=True):
-            first += (1 - BETAS[0]) * (gradient - first)
-            second += (1 - BETAS[1]) * (gradient**2 - second)
+            first[...] += (1 - BETAS[0]) * (gradient - first)
+            second[...] += (1 - BETAS[1]) * (gradient**2 - second)
             unbiased = first / (1 - BETAS[0] ** (step + 1))
             size = np.sqrt(second / (1 - BETAS[1] ** (step + 1))) + 1e-8
-            array -= rate * (unbiased / size + np.float32(DECAY) * array)
+            array[...] -= rate * (unbiased / size + np.float32(DECAY) * array)
     return tuple(net)

@@ -15,9 +15,9 @@ from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
 from tmuad.banks.centroids import Matrix, load_tensors, take
-from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
+from tmuad.parquet import write_artifact
 
 Labelled = tuple[Sequence[str], ObjectFeatures]  # classes (n) and features (n, D) of the objects of one image
 
@@ -49,11 +49,8 @@ class Group:
         whitened = axes[: params.dimensions].T / np.sqrt(variance + params.ridge * variance.mean() + 0.05)
         rows = standard @ whitened
         centroids = _kmeans(rows, params)
-        group = cls(
-            *(np.asarray(x, dtype=np.float32) for x in (mean, 1 / deviation, whitened, centroids)),
-            level=0.0,
-            spread=1.0,
-        )
+        parts = [np.asarray(x, dtype=np.float32) for x in (mean, 1 / deviation, whitened, centroids)]
+        group = cls(parts[0], parts[1], parts[2], parts[3], level=0.0, spread=1.0)
         return group.calibrated(
             _nearest(group.whiten(features), group.centroids, ignore_itself=len(centroids) == len(rows))
         )
@@ -97,7 +94,8 @@ class ObjectBank:
         rows = _by_class(images)
         groups = dict(self.groups)
         for name, group in self.groups.items():
-            if len(held_out := rows.get(name, np.zeros((0, 0)))) >= FEWEST:
+            held_out = rows.get(name)
+            if held_out is not None and len(held_out) >= FEWEST:
                 groups[name] = group.calibrated(_nearest(group.whiten(held_out), group.centroids))
         return ObjectBank(groups)
 
@@ -117,7 +115,7 @@ class ObjectBank:
             for field in ("mean", "scale", "axes", "centroids"):
                 tensors[f"{name}/{field}"] = np.ascontiguousarray(getattr(group, field))
             tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
-        write_atomic(path, pack(tensors))
+        write_artifact(path, pack(tensors))
 
     @classmethod
     def load(cls, path: Path) -> "ObjectBank":
@@ -125,9 +123,11 @@ class ObjectBank:
         tensors = load_tensors(path)
         groups = {}
         for name in sorted({key.rpartition("/")[0] for key in tensors}):
-            parts = [take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes", "centroids")]
+            mean, scale, axes, centroids = (
+                take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes", "centroids")
+            )
             level, spread = take(tensors, f"{name}/normal", path).tolist()
-            groups[name] = Group(*parts, level=level, spread=spread)
+            groups[name] = Group(mean, scale, axes, centroids, level, spread)
         return cls(groups)
 
 

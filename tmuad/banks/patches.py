@@ -18,11 +18,11 @@ from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, load_tensors
 from tmuad.banks.detector import Detector
 from tmuad.banks.grid import interpolate, smoothed
 from tmuad.banks.placement import Placement
-from tmuad.cache import write_atomic
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
 from tmuad.errors import DataError
+from tmuad.parquet import write_artifact
 
 DETAIL = "detail"  # the layer that simulated defects are described in
 DISTANCE_WINDOW, DISTANCE_BLUR = 0.09, 0.036  # of the image's side: placement of distances, which are smooth
@@ -135,7 +135,9 @@ class PatchBank:
 
     def save(self, path: Path) -> None:
         """As safetensors; the same bank gives the same bytes."""
-        tensors: dict[str, NDArray[np.generic]] = {"distance_weight": np.float32([self.distance_weight])}
+        tensors: dict[str, NDArray[np.generic]] = {
+            "distance_weight": np.array([self.distance_weight], dtype=np.float32)
+        }
         for name, layer in self.layers.items():
             tensors[f"layer.{name}.mean"] = layer.whitening.mean
             tensors[f"layer.{name}.axes"] = layer.whitening.axes
@@ -143,12 +145,12 @@ class PatchBank:
         for name, place in self.places.items():
             scale = self.scales[name]
             tensors[f"place.{name}"] = np.stack([place.level, place.spread])
-            tensors[f"scale.{name}"] = np.float32([scale.mean, scale.deviation, scale.usual])
+            tensors[f"scale.{name}"] = np.array([scale.mean, scale.deviation, scale.usual], dtype=np.float32)
         if self.detector is not None:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
             for i, net in enumerate(self.detector.nets):
                 tensors |= {f"detector.{i}.{j}": array for j, array in enumerate(net)}
-        write_atomic(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+        write_artifact(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
     @classmethod
     def load(cls, path: Path) -> "PatchBank":
@@ -169,7 +171,8 @@ class PatchBank:
                 {int(key.split(".")[1]) for key in tensors if key.startswith("detector.") and key[9].isdigit()}
             )
             weights = tuple(tuple(get(f"detector.{i}.{j}") for j in range(6)) for i in nets)
-            detector = Detector(*get("detector.input"), weights)
+            mean, scale = get("detector.input")
+            detector = Detector(mean, scale, weights)
         outputs = [*names, *(["detector"] if detector else [])]
         return cls(
             layers,

@@ -97,7 +97,7 @@ def describe_registration(registration: Registration, width: int = 100) -> str:
     console = Console(file=text, width=width, highlight=False, markup=False, emoji=False)
     for unit in registration.units:
         state = "added" if unit.added else "already there"
-        console.print(f"{unit.name}: {unit.layout} in {unit.root} ({state})")
+        console.print(f"{unit.name}: {unit.layout} in {unit.root} ({state})", soft_wrap=True)
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 2))
         for column in ("images", *KINDS):
             table.add_column(column, justify="left" if column == "images" else "right")
@@ -110,13 +110,17 @@ def describe_registration(registration: Registration, width: int = 100) -> str:
         console.print("In the data set as a whole:")
         _print_problems(console, registration.problems)
     for remark in registration.remarks:
-        console.print(f"Note: {remark}")
+        console.print(f"Note: {remark}", soft_wrap=True)
+    fit = f"dvc repro fuse@{registration.units[0].name}" if len(registration.units) == 1 else "dvc repro"
+    console.print(f"Next: {fit}", soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _sizes(sizes: dict[tuple[int, int], int]) -> str:
     if len(sizes) <= 4:
-        return ", ".join(f"{width} x {height} ({count} images)" for (width, height), count in sizes.items())
+        return ", ".join(
+            f"{width} x {height} ({count} image{'' if count == 1 else 's'})" for (width, height), count in sizes.items()
+        )
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     (w0, h0), (w1, h1) = by_area[0], by_area[-1]
     return f"{len(sizes)} sizes from {w0} x {h0} to {w1} x {h1}"

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tmuad.cache import write_atomic
 from tmuad.config import FinetuneParams
 from tmuad.describe.classifier import FORMAT, VERSION, as_input, build_model, digest, model_spec, reproducible_torch
 from tmuad.errors import ParameterError
+from tmuad.parquet import write_artifact
 
 HELD_OUT = 0.2  # share of the crops of a class that are held out
 MIN_TO_HOLD_OUT = 5  # a class with fewer crops needs them all for training
@@ -106,8 +106,7 @@ def save(finetuned: Finetuned, path: Path) -> None:
     }
     # One key: safetensors writes several in an order that differs from process to process.
     data = to_bytes(dict(finetuned.weights), metadata={FORMAT: json.dumps(header, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
+    write_artifact(path, data)
 
 
 def contrastive_loss(logits: Tensor, targets: Tensor) -> Tensor:

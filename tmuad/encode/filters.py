@@ -10,6 +10,7 @@ wide, overlapping windows, for faults of finish and lighting.
 All smoothing is a product with a band matrix: `A @ image @ A.T` smooths and samples in one step.
 """
 
+import sys
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
@@ -101,9 +102,11 @@ class FilterBank:
     def _octave(self, k: int) -> Map:
         level = smooth(self._planes[0], 2.0**k, self.size >> k)
         gx, gy, hxx, hyy, hxy = _differences(level)
-        half, split = (hxx + hyy) / 2, np.hypot((hxx - hyy) / 2, hxy)
-        bends = [hxx, hyy, half + hxy, half - hxy]
-        channels = [_log_energy(self._mean(np.abs(x))) for x in (gx, gy, (gx + gy) * DIAGONAL, (gx - gy) * DIAGONAL)]
+        half: Map = (hxx + hyy) / np.float32(2)
+        split: Map = np.hypot((hxx - hyy) / np.float32(2), hxy)
+        edges: list[Map] = [gx, gy, (gx + gy) * DIAGONAL, (gx - gy) * DIAGONAL]
+        bends: list[Map] = [hxx, hyy, half + hxy, half - hxy]
+        channels = [_log_energy(self._mean(np.abs(x))) for x in edges]
         channels += [_log_energy(self._mean(np.abs(x))) for x in bends]
         channels += [_signed_root(self._mean(half))]
         channels += [_signed_root(self._peak(x)) for x in bends]
@@ -143,9 +146,9 @@ class FilterEncoder:
 
     def fingerprint(self) -> str:
         from tmuad import color
-        from tmuad.encode import filters, simulate
+        from tmuad.encode import simulate
 
-        return fingerprint(self.name, filters, simulate, color)
+        return fingerprint(self.name, sys.modules[__name__], simulate, color)
 
     def encode_patches(self, image: NDArray[np.uint8], bank: FilterBank | None = None) -> PatchFeatures:
         """Features (h, w, D) float16 per layer, 0.7 MB for an image of 448 px."""
@@ -201,9 +204,10 @@ def _differences(level: Map) -> tuple[Map, Map, Map, Map, Map]:
     """First (x, y) and second (xx, yy, xy) differences."""
     p = np.pad(level, 1, mode="edge")
     centre = p[1:-1, 1:-1]
-    gx, gy = (p[1:-1, 2:] - p[1:-1, :-2]) / 2, (p[2:, 1:-1] - p[:-2, 1:-1]) / 2
-    hxx, hyy = p[1:-1, 2:] + p[1:-1, :-2] - 2 * centre, p[2:, 1:-1] + p[:-2, 1:-1] - 2 * centre
-    hxy = (p[2:, 2:] + p[:-2, :-2] - p[2:, :-2] - p[:-2, 2:]) / 4
+    half, quarter, two = np.float32(0.5), np.float32(0.25), np.float32(2)
+    gx, gy = (p[1:-1, 2:] - p[1:-1, :-2]) * half, (p[2:, 1:-1] - p[:-2, 1:-1]) * half
+    hxx, hyy = p[1:-1, 2:] + p[1:-1, :-2] - two * centre, p[2:, 1:-1] + p[:-2, 1:-1] - two * centre
+    hxy = (p[2:, 2:] + p[:-2, :-2] - p[2:, :-2] - p[:-2, 2:]) * quarter
     return gx, gy, hxx, hyy, hxy
 
 

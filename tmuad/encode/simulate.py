@@ -26,7 +26,7 @@ def deface(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool
 
     The same image always gets the same defects: its own bytes are the seed.
     """
-    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image)))
+    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     size = image.shape[0]
     canvas = image.astype(np.float32)
     weights = _salience(canvas)
@@ -78,7 +78,7 @@ def _altered(rng: np.random.Generator, kind: str, before: Window) -> Window:
         return before * np.float32(factor)
     if kind == "smear":
         if rng.random() < 0.5:
-            return ndi.gaussian_filter(before, (2.5, 2.5, 0))
+            return np.asarray(ndi.gaussian_filter(before, (2.5, 2.5, 0)))
         return before * (1 + rng.normal(0, 0.15, (*before.shape[:2], 1))).astype(np.float32)
     strength = rng.uniform(0.2, 0.8)
     if rng.random() < 0.65:  # most defects are darker: holes, cracks and dirt swallow light

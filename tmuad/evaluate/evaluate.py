@@ -72,6 +72,9 @@ def evaluate_unit(
     unmasked = _unmasked(test)
     if unmasked:
         reasons.append(("pixel", f"{len(unmasked)} anomalous images have no mask and are left out: {_some(unmasked)}"))
+    if test.empty:  # one reason for all, rather than one each
+        kept = [r for r in reasons if r[0] in ("decision", "decision.threshold", "decision.false_alarm_rate_promised")]
+        reasons = [("all figures", "no test images; the unit is fitted, and new images can be scored"), *kept]
     metrics["reasons"] = [{"metric": metric, "reason": reason} for metric, reason in sorted(reasons)]
     curves = {"image": _image_rankings(table, COLUMNS[FUSED])(KINDS)}
     if FUSED in pixels:

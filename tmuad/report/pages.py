@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
-from tmuad.report.panels import INDEX, SHEET, STRIP
+from tmuad.parquet import write_artifact
+from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.tables import (
     FIGURES,
     PROBLEM_COLUMNS,
@@ -79,8 +79,7 @@ def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>tmuad results</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{''.join(body)}</body>\n</html>\n"
     )
-    reports.mkdir(parents=True, exist_ok=True)
-    write_atomic(reports / "index.html", page.encode())
+    write_artifact(reports / "index.html", page.encode())
 
 
 def _head(results: Sequence[UnitResult]) -> str:
@@ -166,7 +165,7 @@ def _banks(result: UnitResult) -> str:
 def _figure(folder: str, panel: dict[str, Any]) -> str:
     """A panel's pictures, cut out of it by style: its words stand beside them as text, to be read, found and copied."""
     right = (panel["verdict"] == "good") == (panel["kind"] == "good")
-    title = escape(panel["kind"] + (f": {panel['defect']}" if panel["defect"] else ""))
+    title = escape(named_kind(panel["kind"], panel["defect"]))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in panel["reasons"])
     threshold = "no threshold" if panel["threshold"] is None else f"threshold {panel['threshold']:.4g}"
     first, height = STRIP

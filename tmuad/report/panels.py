@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tmuad.cache import write_atomic
+from tmuad.parquet import write_artifact
 from tmuad.report.overlay import TRUTH, Picture, heat_overlay, outline
 
 TILE = 288  # px, side of a picture in a panel
@@ -97,13 +97,12 @@ def write_panels(folder: Path, examples: Iterable[Example], threshold: float, lo
 
     Heat starts at `low` and stands half-way at `threshold`. One example is in memory at a time.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     captions: list[Caption] = []
     thumbs: list[Image.Image] = []
     finite = bool(np.isfinite(threshold))
     for index, example in enumerate(examples, start=1):
         name = (
-            "-".join(filter(None, (f"{index:02d}", example.kind, _slug(example.defect), example.image_id[:8]))) + ".png"
+            "-".join((f"{index:02d}", _slug(named_kind(example.kind, example.defect)), example.image_id[:8])) + ".png"
         )
         verdict = "anomalous" if example.score > threshold else "good"
         lines = _reason_lines(example.reasons)
@@ -113,17 +112,22 @@ def write_panels(folder: Path, examples: Iterable[Example], threshold: float, lo
             _WIDTH, _TOP + TILE + 30 + _LINE * len(lines) + _GAP,
         )  # fmt: skip
         heat = heat_overlay(example.image, example.fused, threshold, low)
-        write_atomic(folder / name, _png(_draw_panel(example, caption, heat, lines)))
+        write_artifact(folder / name, _png(_draw_panel(example, caption, heat, lines)))
         captions.append(caption)
         thumbs.append(_tile(heat if example.truth is None else outline(heat, example.truth, TRUTH), THUMB))
-    write_atomic(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
+    write_artifact(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
     content = json.dumps([asdict(c) for c in captions], indent=1, sort_keys=True, ensure_ascii=False)
-    write_atomic(folder / INDEX, (content + "\n").encode())
+    write_artifact(folder / INDEX, (content + "\n").encode())
     kept = {SHEET, *(c.file for c in captions)}
     for stale in folder.glob("*.png"):
         if stale.name not in kept:
             stale.unlink()
     return captions
+
+
+def named_kind(kind: str, defect: str) -> str:
+    """'structural: scratch'; the kind alone where the defect's folder says no more, as MVTec LOCO's do."""
+    return kind if defect in ("", kind, "logical_anomalies", "structural_anomalies") else f"{kind}: {defect}"
 
 
 def _draw_panel(example: Example, caption: Caption, heat: Picture, lines: Sequence[str]) -> Image.Image:
@@ -156,7 +160,7 @@ def _draw_sheet(captions: Sequence[Caption], thumbs: Sequence[Image.Image], colu
     for index, (caption, thumb) in enumerate(zip(captions, thumbs, strict=True)):
         x, y = _GAP + index % columns * cell_w, _GAP + index // columns * cell_h
         sheet.paste(thumb, (x, y))
-        name = caption.kind if caption.defect in ("", caption.kind) else f"{caption.kind}: {caption.defect}"
+        name = named_kind(caption.kind, caption.defect)
         right = (caption.verdict == "good") == (caption.kind == "good")
         draw.text((x, y + THUMB + 3), _fit(name, _font(12), THUMB), fill=_INK, font=_font(12))
         score = f"{caption.score:.4g} {caption.verdict}"
@@ -175,7 +179,7 @@ def _reason_lines(reasons: Sequence[str]) -> list[str]:
 def _title(caption: Caption) -> str:
     if caption.kind == "good":
         return "good image"
-    return f"{caption.kind} anomaly" + (f": {caption.defect}" if caption.defect else "")
+    return named_kind(f"{caption.kind} anomaly", caption.defect)
 
 
 def _subtitle(caption: Caption) -> str:

@@ -113,7 +113,8 @@ def results_frame(results: Sequence[UnitResult]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["unit", "row"])
     figures = [c for c in frame.columns if c not in ("unit", "row", "good", "logical", "structural", "threshold")]
     frame[figures] = frame[figures].astype("float64")
-    return pd.concat([frame, *(_mean(frame, name, units, figures) for name, units in _groups(frame["unit"]))])
+    evaluated = frame.loc[frame[[c for c in FIGURES if c in frame]].notna().any(axis=1), "unit"]
+    return pd.concat([frame, *(_mean(frame, name, units, figures) for name, units in _groups(evaluated))])
 
 
 def results_csv(results: Sequence[UnitResult]) -> str:
@@ -195,6 +196,7 @@ def _banks(frame: pd.DataFrame, banks: Sequence[str]) -> str:
         [_name(row), bank, *(percent(row[f"{bank}_{column}"]) for column in shown)]
         for row in _rows(frame)
         for bank in banks
+        if any(pd.notna(row[f"{bank}_{column}"]) for column in shown)
     ]
     return _markdown(headings, lines)
 

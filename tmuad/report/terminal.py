@@ -20,13 +20,17 @@ _SHOWN = (  # headings fit a terminal of 80 columns
     ("found\nstruct.", "detection_rate_structural"),
 )
 _NEXT = (
-    ("reports/index.html", "the same with pictures and reasons"),
+    ("reports/index.html", "pictures and reasons"),
     ("reports/gallery/index.html", "every verdict, to filter, sort and compare"),
     ("reports/results.md", "all figures, and each bank alone"),
-    ("reports/tmuad.duckdb", "descriptions, scores and reasons, for SQL"),
+    ("reports/tmuad.duckdb", "all of it as tables, for SQL"),
     ("dvc metrics show", "the figures as dvc sees them"),
     ("tmuad score IMAGE --unit {unit}", "judge a photograph"),
     ("tmuad explain IMAGE --unit {unit}", "why it was judged so"),
+    ("tmuad init FOLDER", "learn from your own photographs"),
+)
+_FIRST = (
+    ("dvc repro", "fit and evaluate every unit"),
     ("tmuad init FOLDER", "learn from your own photographs"),
 )
 
@@ -34,9 +38,7 @@ _NEXT = (
 def results_table(results: Sequence[UnitResult]) -> Table:
     """The main figures in per cent, a line per unit and one per mean."""
     title = "AUROC of images and pixels, and decisions, in per cent"
-    table = Table(
-        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("\nunit", overflow="fold", min_width=14)
     for heading, _ in _SHOWN:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -52,7 +54,8 @@ def results_table(results: Sequence[UnitResult]) -> Table:
 def print_results(results: Sequence[UnitResult], console: Console | None = None) -> None:
     """Print the results table, what is missing, and where to look next."""
     console = console or Console()
-    if any(result.metrics is not None for result in results):
+    ran = [result.unit for result in results if result.metrics is not None]
+    if ran:
         console.print(results_table(results))
     for result in results:
         if result.metrics is None:
@@ -65,8 +68,7 @@ def print_results(results: Sequence[UnitResult], console: Console | None = None)
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data; reports/results.md lists them"
         )
     console.print("\n[bold]Where to look next[/]")
-    unit = next((r.unit for r in results if r.metrics is not None), "UNIT")
-    steps = Table.grid(padding=(0, 2))
-    for what, why in _NEXT:
-        steps.add_row(f"  {escape(what.format(unit=unit))}", why)
-    console.print(steps)
+    steps = [(what.format(unit=ran[0] if ran else "UNIT"), why) for what, why in (_NEXT if ran else _FIRST)]
+    width = max(len(what) for what, _ in steps)
+    for what, why in steps:  # never folded: they are there to be copied
+        console.print(f"  {escape(what.ljust(width))}  {why}", soft_wrap=True, highlight=False)

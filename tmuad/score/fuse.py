@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.cache import write_atomic
 from tmuad.config import FuseParams
 from tmuad.errors import ArtifactError
+from tmuad.parquet import write_artifact
 from tmuad.score.text import Finding
 
 BANKS = ("text", "objects", "patches")
@@ -49,7 +49,7 @@ class Calibration:
     def save(self, path: Path) -> None:
         content = asdict(self)
         content["threshold"] = self.threshold if math.isfinite(self.threshold) else None  # JSON knows no infinity
-        write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        write_artifact(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def load_calibration(path: Path) -> Calibration:

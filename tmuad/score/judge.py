@@ -88,7 +88,8 @@ def _only(maps: Maps, banks: Sequence[str]) -> Maps:
 def _shares(maps: Maps, fused: NDArray[np.float32], calibration: Calibration, fusion: FuseParams) -> dict[str, float]:
     peak = np.unravel_index(int(fused.argmax()), fused.shape)
     at_peak = {bank: maps[bank][peak].reshape(1, 1) for bank in BANKS}
-    alone = {bank: float(fuse(_only(at_peak, [bank]), calibration, fusion).item()) for bank in BANKS}
+    # A bank that finds the pixel more normal than most takes no part, rather than a negative one.
+    alone = {bank: max(0.0, float(fuse(_only(at_peak, [bank]), calibration, fusion).item())) for bank in BANKS}
     total = sum(alone.values())
     return {bank: value / total if total > 0 else 0.0 for bank, value in alone.items()}
 

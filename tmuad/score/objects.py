@@ -29,4 +29,4 @@ def object_map(
         else:
             total[mask] += value
         count[mask] += 1
-    return total / np.maximum(count, 1) if overlap == "mean" else total
+    return np.asarray(total / np.maximum(count, 1), dtype=np.float32) if overlap == "mean" else total

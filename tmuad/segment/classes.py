@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
-from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
+from tmuad.parquet import write_artifact
 from tmuad.segment.components import DESCRIPTOR, Component
 
 # Differences of this size mean nothing, per entry of DESCRIPTOR.
@@ -71,7 +71,7 @@ class ObjectClasses:
                 for name, c, s in zip(self.names, self.centre, self.scale, strict=True)
             },
         }
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_artifact(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def load_classes(path: Path) -> ObjectClasses:
@@ -210,4 +210,4 @@ def _bits(scaled: NDArray[np.float64], image: NDArray[np.int64], n_images: int) 
     model = covariance + np.eye(d)
     fit = np.trace(np.linalg.solve(model, covariance)) / np.log(2)
     look_bits = 0.5 * n * (float(np.linalg.slogdet(model)[1]) / np.log(2) + float(fit))
-    return count_bits + look_bits + PARAMETERS * d * 0.5 * float(np.log2(n + 1))
+    return float(count_bits + look_bits + PARAMETERS * d * 0.5 * np.log2(n + 1))

@@ -1,5 +1,6 @@
 """Open segmenter of the embedded profile: everything that stands out as a region, at several scales."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +34,9 @@ class RegionSegmenter:
         self.params = params or RegionsParams()
 
     def fingerprint(self) -> str:
-        import tmuad.segment.regions
         from tmuad.cache import fingerprint
 
-        return fingerprint(self.name, self.params, tmuad.segment.regions)
+        return fingerprint(self.name, self.params, sys.modules[__name__])
 
     def segment(self, image: NDArray[np.uint8]) -> list[Region]:
         """At most `max_regions` regions of `image` (S, S, 3) uint8 RGB, largest first; the whole image is not one."""

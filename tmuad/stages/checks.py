@@ -3,10 +3,10 @@
 import json
 import logging
 
-from tmuad.cache import write_atomic
 from tmuad.checks.saved import Outcome, failures, load_checks, run_checks
 from tmuad.config import Params
 from tmuad.errors import DataError
+from tmuad.parquet import write_artifact
 from tmuad.workspace import REPORTS, WAREHOUSE
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 def run(params: Params) -> None:
     outcomes = run_checks(WAREHOUSE, load_checks())
     content = json.dumps([_row(outcome) for outcome in outcomes], indent=1, ensure_ascii=False)
-    write_atomic(REPORTS / "checks.json", (content + "\n").encode())
+    write_artifact(REPORTS / "checks.json", (content + "\n").encode())
     for outcome in failures(outcomes):
         log.warning("%s", outcome)
     if stopping := failures(outcomes, "stop"):

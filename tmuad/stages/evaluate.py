@@ -2,10 +2,9 @@
 
 import pandas as pd
 
-from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.evaluate.evaluate import Decision, evaluate_unit, metrics_json
-from tmuad.parquet import read_parquet
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.score.fuse import load_calibration
 from tmuad.stages.maps import bank_maps, truth_masks
 from tmuad.workspace import UnitPaths
@@ -22,6 +21,6 @@ def run(params: Params, unit: str) -> None:
         truth_masks(params, unit),
         decision,
     )
-    write_atomic(paths.metrics, metrics_json(evaluation.metrics).encode())
+    write_artifact(paths.metrics, metrics_json(evaluation.metrics).encode())
     curves = [curve.assign(level=level) for level, curve in evaluation.curves.items()]
-    write_atomic(paths.curves, pd.concat(curves).to_csv(index=False, lineterminator="\n").encode())
+    write_artifact(paths.curves, pd.concat(curves).to_csv(index=False, lineterminator="\n").encode())

@@ -5,7 +5,7 @@ import numpy as np
 from tmuad.config import Params
 from tmuad.describe.finetune import finetune, save
 from tmuad.engine import map_images
-from tmuad.parquet import read_parquet
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.segment.scene import SceneTask
 from tmuad.stages.common import unit_images
 from tmuad.workspace import UnitPaths
@@ -27,4 +27,4 @@ def run(params: Params, unit: str) -> None:
             keys += [f"{ref.image_id}:{candidate}" for candidate in mine["candidate"]]
     trained = finetune(np.concatenate(crops), labels, keys, params.finetune)
     save(trained, paths.classifier)
-    trained.curve.to_csv(paths.training_curve, index=False, lineterminator="\n")
+    write_artifact(paths.training_curve, trained.curve.to_csv(index=False, lineterminator="\n").encode())

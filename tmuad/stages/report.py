@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.engine import load_image
 from tmuad.evaluate.threshold import markdown, thresholds
-from tmuad.parquet import read_parquet
+from tmuad.parquet import read_parquet, write_artifact
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
 from tmuad.report.tables import load_results, results_csv, results_markdown
@@ -17,16 +16,15 @@ from tmuad.workspace import REPORTS, UnitPaths
 
 
 def run(params: Params) -> None:
-    REPORTS.mkdir(exist_ok=True)
     for unit in params.units:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
         write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
     results = load_results(params.units)
-    write_atomic(REPORTS / "results.md", results_markdown(results).encode())
-    write_atomic(REPORTS / "results.csv", results_csv(results).encode())
+    write_artifact(REPORTS / "results.md", results_markdown(results).encode())
+    write_artifact(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
     promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
-    write_atomic(REPORTS / "thresholds.md", markdown(promises).encode())
+    write_artifact(REPORTS / "thresholds.md", markdown(promises).encode())
 
 
 def _examples(params: Params, unit: str) -> Iterator[Example]:

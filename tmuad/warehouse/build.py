@@ -57,13 +57,14 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
     A stage that has not run leaves its table without the unit's rows, and a column that an artifact lacks is NULL.
 
     Raises:
-        ArtifactError: a unit has no manifest, an artifact cannot be read, or two artifacts do not belong together.
+        ArtifactError: a unit has no manifest, an artifact cannot be read, two artifacts do not belong together, or `path`
+            cannot be written.
         ParameterError: a file of class names cannot be understood.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
         with duckdb.connect(str(temporary)) as connection:
             connection.begin()  # one transaction: a commit for each of a hundred comments takes a second
             for name, table in TABLES.items():
@@ -79,6 +80,10 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
                     _comment(connection, f'COLUMN {name}."{column}"', meaning)
             connection.commit()
         temporary.replace(path)
+    except (OSError, duckdb.IOException) as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error}); make the folder writable or free some space"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 

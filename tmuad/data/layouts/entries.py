@@ -12,8 +12,11 @@ from tmuad.errors import DataError
 Split = Literal["train", "validation", "test"]
 Kind = Literal["good", "logical", "structural"]
 
-# Left behind by file managers, network drives, archives and version control: ignored without a word.
-JUNK_FILES = frozenset({"thumbs.db", ".ds_store", "desktop.ini", ".gitignore", ".gitkeep", ".dvcignore"})
+# Left behind by file managers, network drives, archives and version control, or shipped with MVTec's data sets: ignored
+# without a word.
+JUNK_FILES = frozenset(
+    {"thumbs.db", ".ds_store", "desktop.ini", ".gitignore", ".gitkeep", ".dvcignore", "license.txt", "readme.txt"}
+)
 JUNK_FOLDERS = frozenset({"__macosx", "@eadir", ".git", ".dvc", ".ipynb_checkpoints", "$recycle.bin"})
 
 

@@ -15,6 +15,7 @@ from tmuad.data.layouts.splits import read_category
 from tmuad.errors import DataError
 
 CONFIG = "defects_config.json"
+FAULTS = "test_faults.csv"  # the demo says in it which fault each test image shows
 KINDS: dict[str, Kind] = {"logical_anomalies": "logical", "structural_anomalies": "structural"}
 
 
@@ -35,7 +36,7 @@ def read(root: Path) -> Listing:
     Raises:
         DataError: no training image, a defects_config.json that is not as it should be; see also `read_category`.
     """
-    listing = read_category(root, "mvtec_loco", KINDS.get, _owner, extra=(CONFIG,))
+    listing = read_category(root, "mvtec_loco", KINDS.get, _owner, extra=(CONFIG, FAULTS))
     if saturation_config(root) is not None:
         return listing
     problem = Problem(CONFIG, "missing", "a defect counts as found when all of its area is")
