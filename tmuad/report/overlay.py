@@ -56,7 +56,8 @@ def outline(image: Picture, mask: NDArray[np.bool_], colour: tuple[int, int, int
 
 def heat_palette(levels: int) -> Picture:
     """The colours of the heat map from none to full, (levels, 3)."""
-    return np.rint(_colours(np.linspace(0, 1, levels, dtype=np.float32)[None])[0]).astype(np.uint8)
+    colours: Picture = np.rint(_colours(np.linspace(0, 1, levels, dtype=np.float32)[None])[0]).astype(np.uint8)
+    return colours
 
 
 def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
