@@ -26,7 +26,8 @@ def copy_project(target: Path) -> Path:
         shutil.copy(PROJECT / name, target / name)
     (target / ".dvc").mkdir()
     shutil.copy(PROJECT / ".dvc/config", target / ".dvc/config")
-    shutil.copytree(PROJECT / "data/names", target / "data/names")
+    for name in ("names", "arrivals", "queries"):
+        shutil.copytree(PROJECT / "data" / name, target / "data" / name)
     shutil.copytree(PROJECT / "tmuad", target / "tmuad", ignore=shutil.ignore_patterns("__pycache__"))
     return target
 
