@@ -210,7 +210,7 @@ def _write(content: bytes, out: Path | None, binary: bool) -> None:
     elif binary and sys.stdout.isatty():
         raise ParameterError("Parquet is no text for a terminal; give --out FILE, or redirect the output")
     else:
-        typer.echo(content, nl=False)
+        typer.echo(content if binary else content.decode(), nl=False)
 
 
 def _read(path: Path) -> str:
