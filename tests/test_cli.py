@@ -73,7 +73,10 @@ def test_help_teaches_the_work_flow_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("init", ["test/DEFECT", "Nothing is copied or changed", "--layout", "auto|mvtec_ad|mvtec_loco|visa|bmad|folder"]),
+        (
+            "init",
+            ["test/DEFECT", "Nothing is copied or changed", "--layout", "auto|mvtec_ad|mvtec_loco|visa|bmad|folder"],
+        ),
         ("score", ["--json", "--check", "stop|skip", "reports/scored/UNIT", "Exit status: 0 done, 1 an error"]),
         ("classes", ["reports/UNIT/classes.png", "data/names/UNIT.yaml"]),
         ("results", ["where to look next"]),

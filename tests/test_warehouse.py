@@ -1,16 +1,28 @@
 """The DuckDB product on two tiny units: tables, comments, views, and what a query must not be able to do."""
 
+import hashlib
 import json
 import shutil
+import time
+from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scenes import SHAPE, scene, thing
 
+import tmuad
 from tmuad import tables
-from tmuad.errors import ArtifactError
-from tmuad.warehouse import TABLES, UNITS_SCHEMA, VIEWS, QueryError, build, connect, query
+from tmuad.describe.description import SceneObject
+from tmuad.describe.position import cell
+from tmuad.describe.table import descriptions_table
+from tmuad.errors import ArtifactError, ParameterError
+from tmuad.warehouse import TABLES, VERSION, VIEWS, Limits, QueryError, build, connect, query
+from tmuad.warehouse.guide import write_guide
+from tmuad.warehouse.questions import QUESTIONS
+from tmuad.warehouse.schema import UNITS_SCHEMA
 
 NASTY = 'it\'s "a" <b>; DROP TABLE images; --винт'
 RUNS = [3, 2, 4]
@@ -130,14 +142,13 @@ def test_a_column_that_an_artifact_lacks_is_null_and_a_missing_file_no_rows(ware
 
 def test_every_table_view_and_column_is_explained(warehouse):
     unexplained = """
-        SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
-          AND table_name IN (SELECT table_name FROM duckdb_tables())
+        SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND coalesce(comment, '') = ''
         UNION ALL SELECT table_name, '' FROM duckdb_tables() WHERE comment IS NULL
         UNION ALL SELECT view_name, '' FROM duckdb_views() WHERE NOT internal AND comment IS NULL
     """
     assert rows(warehouse, unexplained) == []
     named = {row[0] for row in rows(warehouse, "SELECT table_name FROM duckdb_tables()")}
-    assert named == {*TABLES, "units"}
+    assert named == set(TABLES)
     comment = "SELECT comment FROM duckdb_columns() WHERE table_name = 'descriptions' AND column_name = 'size'"
     assert rows(warehouse, comment) == [("share of the image that the class covers, 0..1 (O_size)",)]
 
@@ -243,3 +254,215 @@ def test_no_units_make_an_empty_warehouse(tmp_path):
 def test_the_file_is_an_ordinary_duckdb_file(warehouse):
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM images").fetchone() == (8,)
+
+
+# --- objects, names, keys and versions
+
+
+def test_objects_are_single_rows_with_place_and_box(built, tmp_path):
+    root = shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    things = [thing("screw", x, y) for x, y in ((0.1, 0.1), (0.5, 0.34), (0.9, 0.99))]
+    described = descriptions_table([scene(1, *things)], SHAPE, 0.05).set_column(0, "image_id", pa.array(["t1"]))
+    pq.write_table(described, root / "a/descriptions.parquet")
+    segment = {
+        "source": "grounded",
+        "index": 0,
+        "candidate": 7,
+        "label": "screw",
+        "score": 0.5,
+        "area": 16,
+        "runs": RUNS,
+    }
+    segment |= {"image_id": "t1", "x0": 1, "y0": 2, "x1": 5, "y1": 6}
+    pq.write_table(pa.Table.from_pylist([segment], schema=tables.SEGMENTS_SCHEMA), root / "a/segments.parquet")
+    path = tmp_path / "w.duckdb"
+    build(path, root, ["a"])
+    found = rows(path, 'SELECT number, "position", size FROM objects')
+    places = ["top left", "centre", "bottom right"]
+    assert found == [(i + 1, place, o.area) for i, (place, o) in enumerate(zip(places, things, strict=True))]
+    # Only an object with a candidate of its own has a box.
+    index = described.schema.get_field_index("candidates")
+    pq.write_table(
+        described.set_column(index, "candidates", pa.array([[7, -1, 3]], pa.list_(pa.int32()))),
+        root / "a/descriptions.parquet",
+    )
+    build(path, root, ["a"])
+    assert rows(path, "SELECT x0, y0, x1, y1, confidence FROM objects WHERE number = 1") == [(1, 2, 5, 6, 0.5)]
+    assert rows(path, "SELECT count(*) FROM objects WHERE x0 IS NULL") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [(0, 0), (1 / 3, 2 / 3), (0.3333, 0.6667), (0.999, 1.0), (1.0, 0.0), (0.5, 0.5), (2 / 3, 1 / 3)]
+)
+def test_position_in_sql_is_that_of_the_descriptions(built, tmp_path, x, y):
+    root = shutil.copytree(built / "artifacts", tmp_path / "artifacts")
+    o = SceneObject("screw", x, y, 0.1, thing("screw", 0.5, 0.5).runs)
+    described = descriptions_table([scene(1, o)], SHAPE, 0.05).set_column(0, "image_id", pa.array(["t1"]))
+    pq.write_table(described, root / "a/descriptions.parquet")
+    build(tmp_path / "w.duckdb", root, ["a"])
+    assert rows(tmp_path / "w.duckdb", 'SELECT "position" FROM objects') == [(cell(x, y),)]
+
+
+def test_classes_carry_the_names_a_person_gave(artifacts, tmp_path):
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names/a.yaml").write_text("screw: {one: 'Schraube ø', many: Schrauben}\nunseen: <b>it's</b>\n")
+    build(tmp_path / "w.duckdb", artifacts, ["a"], tmp_path / "names")
+    named = dict(rows(tmp_path / "w.duckdb", "SELECT object_class, one FROM classes"))
+    assert named == {"screw": "Schraube ø", "unseen": "<b>it's</b>", NASTY: f"{NASTY} object"}
+    assert rows(tmp_path / "w.duckdb", "SELECT name FROM normal_ranges WHERE object_class = 'screw'") == [
+        ("Schraube ø",)
+    ]
+
+
+def test_every_row_has_its_parent_and_keys_are_declared(warehouse):
+    wanted = "constraint_type IN ('PRIMARY KEY', 'FOREIGN KEY')"
+    kinds = f"SELECT table_name, constraint_type FROM duckdb_constraints() WHERE {wanted}"
+    declared = set(rows(warehouse, kinds))
+    assert {name for name, kind in declared if kind == "PRIMARY KEY"} == set(TABLES)
+    assert {name for name, table in TABLES.items() if table.parent} <= {
+        name for name, kind in declared if kind == "FOREIGN KEY"
+    }
+
+
+def test_artifacts_of_different_runs_are_refused_and_named(artifacts, tmp_path):
+    stranger = pa.Table.from_pylist([verdict("never-listed", "good", 1.0)], schema=tables.VERDICTS_SCHEMA)
+    pq.write_table(stranger, artifacts / "a/verdicts.parquet")
+    with pytest.raises(ArtifactError, match=r"verdicts\.parquet: does not fit .*dvc repro"):
+        build(tmp_path / "w.duckdb", artifacts, ["a"])
+
+
+def test_versions_say_what_the_rows_were_computed_from(warehouse, built):
+    found = {
+        (unit, part): version for unit, part, version in rows(warehouse, "SELECT unit, part, version FROM versions")
+    }
+    assert found["", "schema"] == str(VERSION)
+    digest = hashlib.sha256((built / "artifacts/a/manifest.parquet").read_bytes()).hexdigest()
+    assert found["a", "manifest.parquet"] == digest
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE versions SET version = '1' WHERE part = 'schema'", "DROP TABLE versions", "DELETE FROM versions"]
+)
+def test_a_warehouse_of_another_version_is_refused_with_the_remedy(warehouse, change):
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute(change)
+    with pytest.raises(ArtifactError, match=r"reads version .*dvc repro --force warehouse"):
+        query(warehouse, "FROM units")
+
+
+# --- views
+
+
+def test_rules_and_rarities(artifacts, tmp_path):
+    always = [description(i, "nut", 1, "top", 0.1) for i in ("t1", "t2", "t3")]
+    odd = description("t3", "screw", 2, "left", 0.1) | {"image_text": "T of t1"}
+    for one in always:
+        one["image_text"] = "T of t1" if one["image_id"] != "t2" else "only t2"
+    pq.write_table(
+        pa.Table.from_pylist([*always, odd], schema=tables.DESCRIPTIONS_SCHEMA), artifacts / "a/descriptions.parquet"
+    )
+    build(tmp_path / "w.duckdb", artifacts, ["a"])
+    assert rows(tmp_path / "w.duckdb", 'SELECT object_class, "count", "position", support FROM normal_rules') == [
+        ("nut", 1, "top", 3)
+    ]
+    assert rows(tmp_path / "w.duckdb", "SELECT path, images_with_this_text FROM rare_normals") == [("train/t2.png", 1)]
+
+
+def test_weeks_begin_on_monday_and_unknown_ones_stay_unknown(artifacts, tmp_path):
+    def context(image_id, arrived):
+        return row(tables.CONTEXT_SCHEMA, image_id, arrived, "log", "t2", 0.5)
+
+    days = [context("t1", datetime(2026, 1, 1, 8)), context("t2", datetime(2025, 12, 29)), context("t3", None)]
+    pq.write_table(pa.Table.from_pylist(days, schema=tables.CONTEXT_SCHEMA), artifacts / "a/context.parquet")
+    build(tmp_path / "w.duckdb", artifacts, ["a"])
+    found = rows(
+        tmp_path / "w.duckdb", "SELECT CAST(week AS VARCHAR), images FROM arrivals_by_week WHERE split = 'train'"
+    )
+    assert found[0] == ("2025-12-29", 2) and found[1][1] == 1
+    near = query(
+        tmp_path / "w.duckdb",
+        "SELECT nearest_by_text, nearest_by_patch FROM explaining_normals WHERE path = 'test/g1.png'",
+    )
+    assert near["nearest_by_text"].tolist() == ["train/t1.png"] and near["nearest_by_patch"].isna().all()
+
+
+def test_false_alarms_by_reason_and_missed_anomalies(warehouse):
+    assert rows(warehouse, "SELECT object_class, attribute, images FROM false_alarms_by_reason") == [
+        ("screw", "size", 1)
+    ]
+    assert rows(warehouse, "SELECT path FROM missed_anomalies") == [("test/l2.png",)]
+
+
+# --- one unit, limits, and the open connection
+
+
+def test_a_unit_narrows_every_table_and_view(warehouse):
+    for name in (*TABLES, *VIEWS):
+        whole = query(warehouse, f"SELECT * FROM {name}")
+        narrow = query(warehouse, f"SELECT * FROM {name}", unit="a")
+        assert "unit" in whole.columns
+        assert len(narrow) == (whole["unit"] == "a").sum(), name
+    with pytest.raises(ParameterError, match="it has: a, b"):
+        query(warehouse, "FROM units", unit="c'; DROP TABLE units; --")
+
+
+def test_a_query_that_takes_too_long_is_stopped(warehouse):
+    before = time.monotonic()
+    with pytest.raises(QueryError, match=r"stopped after 0\.3 s"):
+        query(warehouse, "SELECT count(*) FROM range(10000000) a, range(10000000) b", limits=Limits(seconds=0.3))
+    assert time.monotonic() - before < 5
+
+
+def test_a_query_that_takes_too_much_memory_is_refused_without_spilling(warehouse):
+    with pytest.raises(QueryError, match="more than 50MB of memory"):
+        query(warehouse, "SELECT list(a.range) FROM range(100000000) a", limits=Limits(memory="50MB"))
+    assert {p.name for p in warehouse.parent.iterdir()} == {warehouse.name}
+
+
+@pytest.mark.parametrize(
+    ("memory", "seconds"), [("lots", 1), ("-1GB", 1), ("1GB", 0), ("1GB", float("nan")), ("1GB", 1e300)]
+)
+def test_senseless_limits_are_refused(memory, seconds):
+    with pytest.raises(ParameterError, match="limit"):
+        Limits(memory, seconds)
+
+
+def test_open_warehouse_gives_pandas_and_arrow_and_changes_nothing(warehouse):
+    with tmuad.open_warehouse(warehouse) as connection:
+        frame = connection.sql("FROM verdicts").df()
+        assert len(frame) == 4 and connection.sql("FROM verdicts").to_arrow_table().num_rows == 4
+        with pytest.raises(duckdb.Error, match="read-only"):
+            connection.execute("DELETE FROM verdicts")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tmuad.nothing
+
+
+def test_errors_point_at_the_place_and_name_what_there_is(warehouse):
+    with pytest.raises(QueryError) as unknown:
+        query(warehouse, "SELECT path\nFROM imagez")
+    assert "LINE 2: FROM imagez" in str(unknown.value) and "     ^^^^^^" in str(unknown.value)
+    assert "wrong_verdicts" in str(unknown.value)
+    with pytest.raises(QueryError, match="no file but"):
+        query(warehouse, "FROM read_csv('/etc/passwd')")
+    with pytest.raises(QueryError, match="Unicode"):
+        query(warehouse, "SELECT '\ud800'")
+
+
+def test_the_guide_answers_every_question(tmp_path, warehouse):
+    write_guide(tmp_path / "docs/sql.md", warehouse)
+    text = (tmp_path / "docs/sql.md").read_text()
+    assert text.count("```sql") == len(QUESTIONS) == 20
+    for name, table in TABLES.items():
+        assert f"### {name}\n" in text
+        for field in table.schema:
+            assert f"| `{field.name}` |" in text
+    assert all(f"| `{view}` |" in text for view in VIEWS)
+
+
+def test_the_guide_in_docs_is_of_this_version():
+    text = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+    for question, sql in QUESTIONS:
+        assert question in text and sql.strip() in text, "run: python -m tmuad.warehouse.guide docs/sql.md"
+    for name, table in TABLES.items():
+        assert f"### {name}\n" in text
+        assert all(f"| `{field.name}` |" in text for field in table.schema)

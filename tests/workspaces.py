@@ -26,7 +26,9 @@ def copy_project(target: Path) -> Path:
         shutil.copy(PROJECT / name, target / name)
     (target / ".dvc").mkdir()
     shutil.copy(PROJECT / ".dvc/config", target / ".dvc/config")
-    for name in ("data/names", "data/catalog", "data/corrections", "models", "profiles"):
+    for name in ("names", "catalog", "corrections", "arrivals", "queries"):
+        shutil.copytree(PROJECT / "data" / name, target / "data" / name)
+    for name in ("models", "profiles"):
         shutil.copytree(PROJECT / name, target / name)
     shutil.copytree(PROJECT / "tmuad", target / "tmuad", ignore=shutil.ignore_patterns("__pycache__"))
     return target

@@ -15,7 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
-from tmuad.commands import data, evaluation, models  # noqa: E402
+from tmuad.commands import ask, data, evaluation, models  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -36,6 +36,8 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 4. `tmuad score new.jpg --unit kit` gives verdict, reasons, and a heat map.
 
 5. `tmuad results` prints the table of results; `tmuad sql "FROM normal_ranges"` asks the data base.
+
+6. `tmuad explain IMAGE --unit kit` says why; `tmuad gallery` shows every verdict; `tmuad audit --unit kit` checks the set.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
@@ -139,15 +141,7 @@ def results() -> None:
     print_results(load_results(load_params(PARAMS).units))
 
 
-@app.command()
-def sql(query: Annotated[str, typer.Argument(help="DuckDB SQL over the tables of reports/tmuad.duckdb.")]) -> None:
-    """Ask the data base of descriptions, scores and reasons; read-only.
-
-    Example: tmuad sql "SELECT * FROM normal_ranges"
-    """
-    from tmuad.warehouse import query as ask
-
-    typer.echo(ask(Path("reports/tmuad.duckdb"), query).to_string(index=False))
+ask.register(app)
 
 
 def _print_json(outcome: dict[str, object]) -> None:

@@ -173,8 +173,16 @@ class FuseParams(Section):
     calibrated: BankWeights = BankWeights(text=2.0)  # weights of the standardised maps
 
 
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
 class DecideParams(Section):
-    false_alarm_rate: float = Field(0.05, gt=0, lt=1)
+    false_alarm_rate: Rate = 0.05  # promised on normal images
+    unit_rates: dict[UnitName, Rate] = Field({})  # the same for single units, instead: kit: 0.01
+
+    def of(self, unit: str) -> "DecideParams":
+        """The decision of one unit."""
+        return DecideParams(false_alarm_rate=self.unit_rates.get(unit, self.false_alarm_rate))
 
 
 class EvaluateParams(Section):

@@ -24,6 +24,7 @@ STAGES = {
     "verdicts.parquet": "fuse",
     "findings.parquet": "fuse",
     "replicates.parquet": "evaluate",
+    "context.parquet": "context",
 }
 
 

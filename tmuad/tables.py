@@ -171,3 +171,20 @@ REPLICATES_SCHEMA = pa.schema(
         column("replicates", pa.list_(pa.float32()), "the figure in each bootstrap resample, that of the images first"),
     ]
 )
+
+CONTEXT_SCHEMA = pa.schema(
+    [
+        _IMAGE,
+        column("arrived", pa.timestamp("s"), "when the image arrived; NULL where nothing tells", nullable=True),
+        column("arrived_from", pa.string(), "what tells it: log, photograph (EXIF), name (of the file), or empty"),
+        column(
+            "nearest_by_patch", pa.string(), "training image that looks most like it, place by place; empty for none"
+        ),
+        column(
+            "patch_distance",
+            pa.float64(),
+            "mean distance to it over the places, in standard deviations of normal images",
+            nullable=True,
+        ),
+    ]
+)

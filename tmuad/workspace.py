@@ -12,6 +12,9 @@ MODELS = Path("models/classifiers")  # object classifiers that several units sha
 CURVES = Path("models/curves")  # how their training went
 SETTINGS = ARTIFACTS / "params.yaml"  # what is in force; see tmuad/stages/settings.py
 DEMO = Path("data/demo")
+ARRIVALS = Path("data/arrivals")  # <unit>.csv with the columns path and arrived: when images came in, where known
+QUERIES = Path("data/queries")  # saved questions, checked on every run
+WAREHOUSE = REPORTS / "tmuad.duckdb"
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,11 @@ class UnitPaths:
     @property
     def curves(self) -> Path:  # evaluate
         return self.folder / "roc.csv"
+
+    @property
+    def likeness(self) -> Path:  # context: signatures of the training images
+        return self.folder / "likeness.safetensors"
+
+    @property
+    def context(self) -> Path:  # context: arrival and nearest normal image of each image
+        return self.folder / "context.parquet"

@@ -1,4 +1,4 @@
-"""Adding units to params.yaml as a person would: new lines, and every other byte of the file left as it is.
+"""Editing params.yaml as a person would: new lines, and every other byte of the file left as it is.
 
 A YAML library that writes the file again moves comments that stand after the units, and changes indentation and quotes.
 """
@@ -38,6 +38,47 @@ def add_units(params: Params, path: Path, units: Mapping[str, UnitParams]) -> No
         write_atomic(path.resolve(), edited.encode())  # resolved: a linked file is changed, not its link replaced
     except OSError as error:
         raise ParameterError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from None
+
+
+def set_rate(params: Params, path: Path, unit: str, rate: float) -> None:
+    """Set the promised false-alarm rate of one unit (`decide.unit_rates`) in the file `path`, which `params` was read from.
+
+    Raises:
+        ParameterError: the file cannot be written, or is laid out in a way that another line would damage.
+    """
+    rates = params.decide.unit_rates | {unit: rate}
+    flow = "{" + ", ".join(f"{_scalar(name)}: {value:g}" for name, value in rates.items()) + "}"
+    text = path.read_bytes().decode()
+    wanted = params.model_copy(update={"decide": params.decide.model_copy(update={"unit_rates": rates})})
+    try:
+        edited = _with_rates(text, flow)
+        sound = parse_params(yaml.safe_load(edited)) == wanted
+    except (yaml.YAMLError, ParameterError):
+        sound = False
+    if not sound:
+        raise ParameterError(
+            f"{path}: the rate cannot be set without harm to other lines; set decide.unit_rates: {flow}"
+        )
+    try:
+        write_atomic(path.resolve(), edited.encode())
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be written ({error.strerror}); make its folder writable") from None
+
+
+def _with_rates(text: str, flow: str) -> str:
+    """`text` with `flow` as decide.unit_rates, on the line after the section's head where there was none."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    decide = next((value for key, value in root.value if key.value == "decide"), None)
+    if decide is None:
+        return text.rstrip("\r\n") + f"{newline}{newline}decide:{newline}  unit_rates: {flow}{newline}"
+    old = next((value for key, value in decide.value if key.value == "unit_rates"), None)
+    if old is not None and old.flow_style:
+        return text[: old.start_mark.index] + flow + text[old.end_mark.index :]
+    if old is not None or decide.flow_style or not decide.value:
+        return text  # another layout, which the caller refuses
+    start = decide.value[0][0].start_mark
+    return text[: start.index] + f"unit_rates: {flow}{newline}{' ' * start.column}" + text[start.index :]
 
 
 def _insert(text: str, units: Mapping[str, UnitParams]) -> str:

@@ -10,7 +10,7 @@ from tmuad.banks.objects import REGION, Labelled
 from tmuad.banks.patches import DETAIL, Defects, PatchImage
 from tmuad.cache import Record, fingerprint
 from tmuad.describe.description import ImageDescription
-from tmuad.encode import ObjectFeatures
+from tmuad.encode import ObjectFeatures, PatchFeatures
 from tmuad.encode.filters import FilterBank, FilterEncoder
 from tmuad.engine import Task
 from tmuad.segment.scene import unpack_scene
@@ -56,9 +56,13 @@ class DefectTask:
         return {"features": features, "cells": cells}
 
 
+def patch_features(record: Record) -> PatchFeatures:
+    return {name.removeprefix("patches."): array for name, array in record.items() if name.startswith("patches.")}
+
+
 def patch_image(record: Record, description: ImageDescription, size: int) -> PatchImage:
     """The patches of an image of `size` px, and the object class each lies on."""
-    features = {name.removeprefix("patches."): array for name, array in record.items() if name.startswith("patches.")}
+    features = patch_features(record)
     detail = features[DETAIL] if DETAIL in features else max(features.values(), key=len)
     return PatchImage(features, class_grid(description, (size, size), len(detail)))
 

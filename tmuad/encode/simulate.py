@@ -109,7 +109,8 @@ def _relief(rng: np.random.Generator, side: int) -> Window:
     flank = (x * np.cos(turn) + y * np.sin(turn)) * np.exp(-(x**2 + y**2) / 2)
     middle = np.exp(-(x**2 + y**2))
     factor = 1 + rng.uniform(0.3, 0.9) * flank - rng.uniform(0, 0.5) * middle
-    return np.maximum(factor, 0.1).astype(np.float32)[..., None]
+    light: Window = np.maximum(factor, 0.1).astype(np.float32)[..., None]
+    return light
 
 
 def _line(rng: np.random.Generator, side: int, long: bool) -> Window:

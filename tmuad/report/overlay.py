@@ -54,6 +54,12 @@ def outline(image: Picture, mask: NDArray[np.bool_], colour: tuple[int, int, int
     return result
 
 
+def heat_palette(levels: int) -> Picture:
+    """The colours of the heat map from none to full, (levels, 3)."""
+    colours: Picture = np.rint(_colours(np.linspace(0, 1, levels, dtype=np.float32)[None])[0]).astype(np.uint8)
+    return colours
+
+
 def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W) in 0..1 -> (H, W, 3) in 0..255."""
     place = strength * (len(_STOPS) - 1)

@@ -22,10 +22,12 @@ _SHOWN = (  # headings fit a terminal of 80 columns
 )
 _NEXT = (
     ("reports/index.html", "pictures and reasons"),
+    ("reports/gallery/index.html", "every verdict, to filter, sort and compare"),
     ("reports/results.md", "all figures, and each bank alone"),
     ("reports/tmuad.duckdb", "all of it as tables, for SQL"),
     ("dvc metrics show", "the figures as dvc sees them"),
     ("tmuad score IMAGE --unit {unit}", "judge a photograph"),
+    ("tmuad explain IMAGE --unit {unit}", "why it was judged so"),
     ("tmuad init FOLDER", "learn from your own photographs"),
 )
 _FIRST = (

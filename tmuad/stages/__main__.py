@@ -17,10 +17,10 @@ from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
 PER_UNIT = (
-    "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate",
+    "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context",
 )  # fmt: skip
 PER_GROUP = ("finetune_group",)
-GLOBAL = ("settings", "demo", "report", "warehouse")
+GLOBAL = ("settings", "demo", "report", "warehouse", "checks", "gallery")
 
 
 def main(arguments: list[str] | None = None) -> int:

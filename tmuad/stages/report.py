@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tmuad.config import Params
 from tmuad.engine import load_image
+from tmuad.evaluate.threshold import markdown, thresholds
 from tmuad.parquet import read_parquet, write_artifact
 from tmuad.report.models import models_markdown
 from tmuad.report.pages import write_page
@@ -23,6 +24,8 @@ def run(params: Params) -> None:
     write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
     write_artifact(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results)
+    promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
+    write_artifact(REPORTS / "thresholds.md", markdown(promises).encode())
 
 
 def _examples(params: Params, unit: str) -> Iterator[Example]:

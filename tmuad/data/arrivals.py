@@ -1,0 +1,70 @@
+"""When an image arrived: from the log of whoever took it in, else the photograph's own date, else a date in its name.
+
+A file's modification time is not asked: it changes with every copy and check-out, and equal data must give equal tables.
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from tmuad.errors import DataError
+
+_EXIF, _ORIGINAL, _CHANGED = 0x8769, 0x9003, 0x0132
+_IN_NAME = re.compile(r"(?<!\d)(20\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T_ -]?(\d\d)[-_.:h]?(\d\d)(?:[-_.:m]?(\d\d))?)?(?!\d)")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    when: datetime | None = None
+    source: str = ""  # log, photograph or name; empty where nothing tells
+
+
+def read_log(path: Path) -> dict[str, datetime]:
+    """path of the image in the unit -> arrival, from a CSV with the columns path and arrived (ISO 8601); {} without one.
+
+    Raises:
+        DataError: the file is no such table.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if not {"path", "arrived"} <= set(rows.fieldnames or ()):
+                raise ValueError("expected the columns path and arrived")
+            return {row["path"]: datetime.fromisoformat(row["arrived"].strip()).replace(tzinfo=None) for row in rows}
+    except (OSError, ValueError, AttributeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: no list of arrivals ({error}); one line per image: path,2026-01-31T08:15:00"
+        ) from None
+
+
+def arrival(root: Path, path: str, log: dict[str, datetime]) -> Arrival:
+    """When the image `path` of the unit in `root` arrived."""
+    if path in log:
+        return Arrival(log[path], "log")
+    if (when := _taken(root / path)) is not None:
+        return Arrival(when, "photograph")
+    for match in reversed(list(_IN_NAME.finditer(path))):
+        year, _, month, day, *clock = match.groups()
+        try:
+            hour, minute, second = (int(part or 0) for part in clock)
+            return Arrival(datetime(int(year), int(month), int(day), hour, minute, second), "name")
+        except ValueError:
+            continue
+    return Arrival()
+
+
+def _taken(path: Path) -> datetime | None:
+    """EXIF's date of the photograph."""
+    try:
+        with Image.open(path) as image:
+            exif = image.getexif()
+            text = exif.get_ifd(_EXIF).get(_ORIGINAL) or exif.get(_CHANGED) or ""
+            return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except Exception:  # whatever is wrong with a header that nothing else depends on: then nothing is known
+        return None

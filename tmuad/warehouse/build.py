@@ -1,0 +1,216 @@
+"""Writes the warehouse. The file is a copy made from Parquet for people to query.
+
+It is rebuilt from scratch each time and is never an input of anything: equal rows give different bytes (design, section 5).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tmuad.describe.position import READING_ORDER
+from tmuad.errors import ArtifactError
+from tmuad.score.sentences import load_names, noun
+from tmuad.tables import comment_of
+from tmuad.warehouse.schema import (
+    CLASSES_SCHEMA,
+    TABLES,
+    UNITS_SCHEMA,
+    VERSION,
+    VERSIONS_SCHEMA,
+    Table,
+)
+from tmuad.warehouse.views import COLUMNS, VIEWS
+from tmuad.workspace import NAMES
+
+_CELLS = "[" + ", ".join(f"'{name}'" for name in READING_ORDER) + "]"
+_THIRD = "least(2, greatest(0, CAST(trunc({} * 3) AS INTEGER)))"  # as tmuad.describe.position.cell
+_OBJECTS = f"""
+WITH listed AS (
+    SELECT unit, image_id, object_class, unnest(range(1, len(x) + 1)) AS number, x, y, area, candidates, object_runs
+    FROM descriptions WHERE unit = ? AND len(x) > 0
+), single AS (
+    SELECT unit, image_id, object_class, number, x[number] AS x, y[number] AS y, area[number] AS size,
+           candidates[number] AS candidate, object_runs[number] AS runs FROM listed
+), boxes AS (
+    SELECT unit, image_id, candidate, any_value(x0) AS x0, any_value(y0) AS y0, any_value(x1) AS x1, any_value(y1) AS y1,
+           any_value(score) AS confidence
+    FROM segments WHERE unit = ? AND source = 'grounded' AND candidate >= 0 GROUP BY ALL
+)
+SELECT unit, image_id, object_class, number, x, y,
+       ({_CELLS})[1 + 3 * {_THIRD.format("y")} + {_THIRD.format("x")}] AS position,
+       size, x0, y0, x1, y1, confidence, runs
+FROM single LEFT JOIN boxes USING (unit, image_id, candidate) ORDER BY image_id, object_class, number
+"""
+
+
+def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Path = NAMES) -> None:
+    """Write the warehouse of `units` to `path`, replacing what was there only when the new one is whole.
+
+    A stage that has not run leaves its table without the unit's rows, and a column that an artifact lacks is NULL.
+
+    Raises:
+        ArtifactError: a unit has no manifest, an artifact cannot be read, two artifacts do not belong together, or `path`
+            cannot be written.
+        ParameterError: a file of class names cannot be understood.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        with duckdb.connect(str(temporary)) as connection:
+            connection.begin()  # one transaction: a commit for each of a hundred comments takes a second
+            for name, table in TABLES.items():
+                _create(connection, name, table)
+            for unit in sorted(units):
+                _fill(connection, artifacts_root / unit, unit, names_root)
+            _insert(connection, "versions", _versions(artifacts_root, sorted(units)), str(artifacts_root))
+            for name, (sql, comment) in VIEWS.items():
+                connection.execute(f"CREATE VIEW {name} AS {sql}")
+                _comment(connection, f"VIEW {name}", comment)
+                for (column,) in connection.execute(f"SELECT column_name FROM (DESCRIBE {name})").fetchall():
+                    meaning = COLUMNS.get((name, column)) or _known_columns().get(column, "")
+                    _comment(connection, f'COLUMN {name}."{column}"', meaning)
+            connection.commit()
+        temporary.replace(path)
+    except (OSError, duckdb.IOException) as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error}); make the folder writable or free some space"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, folder: Path, unit: str, names_root: Path) -> None:
+    read: dict[str, pa.Table] = {}
+    for name, table in TABLES.items():
+        artifact = folder / table.file
+        if table.file and artifact.is_file():
+            read[name] = _read(artifact, unit, table.schema)
+        elif name == "images":
+            raise ArtifactError(f"{artifact}: no such file; run `dvc repro` for the unit '{unit}' first")
+    _insert(connection, "units", _unit_row(folder, unit, read["images"]), str(folder))
+    _insert(connection, "classes", _class_rows(unit, read, names_root), str(folder))
+    for name, rows in read.items():
+        _insert(connection, name, rows, str(folder / TABLES[name].file))
+    connection.execute(f"INSERT INTO objects {_OBJECTS}", [unit, unit])
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> None:
+    connection.register("incoming", table.schema.empty_table())
+    types = connection.execute("SELECT column_name, column_type FROM (DESCRIBE incoming)").fetchall()
+    connection.unregister("incoming")
+    lines = [f'"{column}" {kind}' for column, kind in types]
+    lines.append(f"PRIMARY KEY ({_columns(table.key)})")
+    if table.parent:
+        key = _columns(TABLES[table.parent].key)
+        lines.append(f"FOREIGN KEY ({key}) REFERENCES {table.parent} ({key})")
+    connection.execute(f"CREATE TABLE {name} ({', '.join(lines)})")
+    _comment(connection, f"TABLE {name}", table.comment)
+    for field in table.schema:
+        _comment(connection, f'COLUMN {name}."{field.name}"', comment_of(field))
+
+
+def _known_columns() -> dict[str, str]:
+    """Column of a table -> what it means; the first table that has it says."""
+    known: dict[str, str] = {}
+    for table in TABLES.values():
+        for field in table.schema:
+            known.setdefault(field.name, comment_of(field))
+    return known
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, source: str) -> None:
+    connection.register("incoming", rows)
+    try:
+        connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+    except duckdb.ConstraintException as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(
+            f"{source}: does not fit the unit's other artifacts: {reason}. They stem from different runs; run `dvc repro`"
+        ) from None
+    connection.unregister("incoming")
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, what: str, comment: str) -> None:
+    quoted = comment.replace("'", "''")
+    connection.execute(f"COMMENT ON {what} IS '{quoted}'")
+
+
+def _read(artifact: Path, unit: str, schema: pa.Schema) -> pa.Table:
+    """The artifact's rows under `schema`, in its order: other columns are left out, absent ones are NULL."""
+    try:
+        found = pq.read_table(artifact)
+        columns = [
+            found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type)
+            for field in schema
+            if field.name != "unit"
+        ]
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{artifact}: not readable ({error}); delete it and run `dvc repro`") from None
+    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    return pa.table([pa.array([unit] * len(found), pa.string()), *columns], schema=nullable)
+
+
+def _unit_row(folder: Path, unit: str, images: pa.Table) -> pa.Table:
+    counts: dict[str, Any] = {"train": 0, "validation": 0, "test_good": 0, "test_logical": 0, "test_structural": 0}
+    for split, kind in zip(images["split"].to_pylist(), images["kind"].to_pylist(), strict=True):
+        counts[f"test_{kind}" if split == "test" else split] += 1
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        metrics = {}
+    except ValueError as error:
+        raise ArtifactError(f"{folder / 'metrics.json'}: not JSON ({error}); run `dvc repro`") from None
+    decision, image, pixel = (metrics.get(part) or {} for part in ("decision", "image", "pixel"))
+    row = {"unit": unit, **counts, "pixel_auroc": pixel.get("auroc")}
+    row |= {key: decision.get(key) for key in ("threshold", "false_alarm_rate_promised", "false_alarm_rate_observed")}
+    row |= {f"image_{key}": image.get(key) for key in ("auroc", "auroc_logical", "auroc_structural")}
+    return pa.Table.from_pylist([row], schema=UNITS_SCHEMA)
+
+
+def _class_rows(unit: str, read: dict[str, pa.Table], names_root: Path) -> pa.Table:
+    """Every class that an image of the unit shows or that a person has named."""
+    names = load_names(names_root / f"{unit}.yaml")
+    seen = set(names)
+    for table in ("descriptions", "text_bank"):
+        seen |= set(read[table]["object_class"].to_pylist()) if table in read else set()
+    rows = [
+        {"unit": unit, "object_class": c, "one": noun(c, 1, names), "many": noun(c, 2, names)}
+        for c in sorted(seen - {""})
+    ]
+    return pa.Table.from_pylist(rows, schema=CLASSES_SCHEMA)
+
+
+def _versions(root: Path, units: Sequence[str]) -> pa.Table:
+    try:
+        tmuad = version("tmuad")
+    except PackageNotFoundError:  # run from its source
+        tmuad = "source"
+    rows = [
+        ("", "schema", str(VERSION), "tables and views of this data base"),
+        ("", "tmuad", tmuad, "the program that built it"),
+        ("", "duckdb", duckdb.__version__, "the library that wrote it"),
+    ]
+    meanings = {table.file: table.comment for table in TABLES.values() if table.file}
+    meanings |= {"object_bank.safetensors": "object memory bank", "patch_bank.safetensors": "patch memory bank"}
+    meanings |= {"calibration.json": "threshold and scales of the banks"}
+    for unit in units:
+        for file, meaning in sorted(meanings.items()):
+            if (root / unit / file).is_file():
+                with (root / unit / file).open("rb") as stream:
+                    rows.append((unit, file, hashlib.file_digest(stream, "sha256").hexdigest(), meaning))
+    return pa.Table.from_pylist(
+        [dict(zip(VERSIONS_SCHEMA.names, row, strict=True)) for row in rows], schema=VERSIONS_SCHEMA
+    )
