@@ -165,6 +165,7 @@ class RefitParams(Section):
     min_free: int = Field(200_000_000, ge=0)  # bytes that must be free on the disk beside three times the arrivals
     push: bool = True  # to the DVC remote, where there is one
     remote: str = ""  # its name; empty: DVC's default
+    report: bool = False  # whether a promoted run also brings reports/ up to date
     webhook: str = ""  # address that gets a JSON summary of every run; empty: none
 
 

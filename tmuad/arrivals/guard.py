@@ -22,7 +22,7 @@ Look = tuple[dict[str, Any], bytes]  # outcome, heat map as PNG
 
 @dataclass(frozen=True)
 class Guard:
-    """The unit's present banks, asked about arrivals. What is computed lands in the per-image cache: the re-fit needs it too."""
+    """The unit's present banks. What they compute lands in the per-image cache, where the re-fit finds it."""
 
     inspector: Inspector
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
@@ -39,8 +40,8 @@ def read(unit: str) -> list[Record]:
     records = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            content = json.loads(line)
-            lists = {name: tuple(content.pop(name, ())) for name in ("added", "removed", "quarantined")}
+            content: dict[str, Any] = json.loads(line)
+            lists: dict[str, Any] = {name: tuple(content.pop(name, ())) for name in ("added", "removed", "quarantined")}
             records.append(Record(**content, **lists))
         except (ValueError, TypeError, AttributeError) as error:
             raise ArtifactError(
@@ -50,10 +51,8 @@ def read(unit: str) -> list[Record]:
 
 
 def append(unit: str, record: Record) -> None:
-    """Add `record`; one of the same run that is there already stays as it is."""
-    records = read(unit)
-    if any(known.run == record.run and known.action == record.action for known in records):
-        return
+    """Add `record`, in the place of what the same run may have written before it was interrupted."""
+    records = [known for known in read(unit) if known.run != record.run]
     path = path_of(unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(r), ensure_ascii=False) for r in [*records, record]]

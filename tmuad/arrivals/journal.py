@@ -13,8 +13,13 @@ from typing import Any
 from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError, TmuadError
 
-STEPS = ("inspect", "guard", "admit", "refit", "gate", "promote", "publish")  # of a re-fit, in their order
+STEPS = {  # of each kind of run, in their order
+    "refit": ("inspect", "guard", "admit", "refit", "gate", "promote", "publish"),
+    "forget": ("admit", "refit", "promote", "publish"),  # a person's decisions are not for the gate to overrule
+    "rollback": ("admit", "refit", "promote", "publish"),
+}
 ROLL_BACK = "roll_back"  # takes the place of promote
+DONE = "done"
 FOLDER = Path(".refit")  # beside params.yaml; not versioned
 
 
@@ -40,18 +45,37 @@ class Run:
     kind: str  # refit, forget, rollback
     trigger: str  # hand, schedule, arrival
     started: str  # UTC
-    step: str = STEPS[0]  # the one that is under way
+    step: str  # the one that is under way
+    attempts: int = 0  # runs that have taken up this step before
     base: str = ""  # git commit the run started from
+    data_file: str = ""  # the .dvc file of the data set
+    data_path: str = ""  # the folder it tracks: the unit's root, or one above it
     listed: bool = False  # the arrivals are decided by inspect
     guarded: bool = False  # and by the guard
     arrivals: tuple[Arrival, ...] = ()
     removed: tuple[dict[str, str], ...] = ()  # image_id and path of the images a forget takes out
-    version: str = ""  # version a rollback goes back to; then the version that was made
+    goal: str = ""  # version that a rollback goes back to
+    version: str = ""  # version that was made
     gate: dict[str, Any] = field(default_factory=dict)
-    outcome: str = ""  # promoted, rolled back, nothing to do
+    outcome: str = ""  # promoted, rolled back, nothing admitted
+    failed: bool = False  # rolled back because of an error, not by the gate
     reason: str = ""
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def next_step(self) -> str:
+        """What follows when the present step has succeeded."""
+        if self.step == ROLL_BACK:
+            return "publish"
+        order = STEPS[self.kind]
+        following = order.index(self.step) + 1
+        return order[following] if following < len(order) else DONE
+
+    @property
+    def trailer(self) -> str:
+        """The line by which the run's commit is found again."""
+        return f"Tmuad-Run: {self.run}"
 
     def with_decision(self, decision: str) -> list[Arrival]:
         return [arrival for arrival in self.arrivals if arrival.decision == decision]

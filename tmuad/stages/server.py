@@ -48,10 +48,10 @@ def main() -> int:
         listener.listen()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
         while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
-            if sys.stdin in ready and not os.read(0, 1):
+            ready, _, _ = select.select([listener.fileno(), 0], [], [])
+            if 0 in ready and not os.read(0, 1):
                 return 0
-            if listener in ready:
+            if listener.fileno() in ready:
                 connection, _ = listener.accept()
                 if os.fork() == 0:
                     listener.close()
@@ -71,7 +71,7 @@ def _keep(connection: socket.socket) -> None:
         os.setpgid(0, 0)
         _work(request["module"], request["arguments"], descriptors)
     watched = os.pidfd_open(worker)
-    ready, _, _ = select.select([watched, connection, 0], [], [])
+    ready, _, _ = select.select([watched, connection.fileno(), 0], [], [])
     if watched not in ready:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker, signal.SIGKILL)
