@@ -11,11 +11,11 @@ from typing import Any
 
 from flows import helper
 from tmuad.errors import TmuadError
-from tmuad.stages.remote import VARIABLE
 
 Log = Callable[[str], None]
 PAUSE = 0.5  # s between two attempts at a lock
 RWLOCK = Path(".dvc/tmp/rwlock")
+HINTS = ("To track the changes", "\tgit add", "To enable auto staging", "\tdvc config", "Use `dvc push`")
 
 
 class DvcError(TmuadError):
@@ -62,6 +62,8 @@ class Dvc:
         Raises:
             DvcError: it failed; a lock that another process holds only after `lock_wait` seconds.
         """
+        if name == "reproduce":
+            arguments["server"] = self._ready_socket()
         deadline = time.monotonic() + self.lock_wait
         waiting = False
         while True:
@@ -129,10 +131,8 @@ class Dvc:
     def _start(self) -> None:
         their_requests, our_requests = os.pipe()
         our_answers, their_answers = os.pipe()
-        extra = {VARIABLE: socket} if (socket := self._ready_socket()) else {}
         self._worker = helper.start(
             ["-m", "flows.dvc_worker", str(their_requests), str(their_answers), "0"],
-            extra,
             pass_fds=(their_requests, their_answers, *self._pass),
         )
         os.close(their_requests)
@@ -155,7 +155,7 @@ class Dvc:
         def follow() -> None:
             for raw in stream:
                 line = raw.decode(errors="replace").rstrip()
-                if line:
+                if line and not line.startswith(HINTS):
                     self._tail.append(line)
                     self.log(line)
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.helper import die_with_input
+from tmuad.stages.remote import VARIABLE
 
 
-def reproduce(targets: list[str], single: bool = False) -> list[str]:
-    """`dvc repro TARGETS`; the stages that were run (or restored from the run cache)."""
+def reproduce(targets: list[str], single: bool = False, server: str = "") -> list[str]:
+    """`dvc repro TARGETS`, stages at the stage server `server` if given; those that were run, or restored from the cache."""
+    os.environ[VARIABLE] = server
     with _repo() as repo:
         stages = repo.reproduce(targets=targets, single_item=single)
         return [stage.addressing for stage in stages]
@@ -130,9 +132,9 @@ def kind_of(error: BaseException) -> str:
 def main() -> None:
     requests, answers, life = (int(argument) for argument in sys.argv[1:4])
     die_with_input(life)
-    from dvc.logger import setup
+    import dvc  # sets its logging up: what it says goes to standard output and error
 
-    setup(logging.INFO)
+    logging.getLogger(dvc.__name__).setLevel(logging.INFO)
     with os.fdopen(requests) as source, os.fdopen(answers, "w", buffering=1) as sink:
         for line in source:
             request = json.loads(line)

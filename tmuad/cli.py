@@ -15,6 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
+from tmuad.commands import operations  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -38,6 +39,7 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+operations.register(app)
 
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 

@@ -19,6 +19,7 @@ import select  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 MODULES = ("tmuad.stages.__main__", "tmuad.arrivals.__main__")  # what it runs: each has `main(arguments) -> status`
 PRELOADED = (
@@ -32,7 +33,7 @@ PRELOADED = (
 )  # fmt: skip
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Import, listen, fork; ends when standard input does."""
     path = sys.argv[1]
     sys.path.insert(0, "")  # the workspace's own code, as `python -m` has it
@@ -50,7 +51,7 @@ def main() -> int:
         while True:
             ready, _, _ = select.select([listener.fileno(), 0], [], [])
             if 0 in ready and not os.read(0, 1):
-                return 0
+                os._exit(0)  # at once: torch takes a second to say goodbye
             if listener.fileno() in ready:
                 connection, _ = listener.accept()
                 if os.fork() == 0:
@@ -59,7 +60,7 @@ def main() -> int:
                 connection.close()
 
 
-def _keep(connection: socket.socket) -> None:
+def _keep(connection: socket.socket) -> NoReturn:
     """In a process of its own: run one request, and end it early if nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, descriptors, _, _ = socket.recv_fds(connection, 65536, 2)
@@ -81,7 +82,7 @@ def _keep(connection: socket.socket) -> None:
     os._exit(0)
 
 
-def _work(module: str, arguments: list[str], descriptors: list[int]) -> None:
+def _work(module: str, arguments: list[str], descriptors: list[int]) -> NoReturn:
     os.dup2(descriptors[0], 1)
     os.dup2(descriptors[1], 2)
     status = 1
@@ -102,4 +103,4 @@ def _work(module: str, arguments: list[str], descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,1 @@
+"""Commands of `tmuad` by topic; each module has `register(app)`."""
