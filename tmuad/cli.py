@@ -153,3 +153,7 @@ def main() -> None:
     except TmuadError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
