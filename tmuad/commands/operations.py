@@ -100,7 +100,7 @@ def _known(unit: str) -> Params:
 
 def _flow(command: str, unit: str, *arguments: str) -> None:
     _known(unit)
-    done = subprocess.run([sys.executable, "-m", "flows.command", command, "--unit", unit, *arguments], check=False)
+    done = subprocess.run([sys.executable, "-m", "flows.command", command, *arguments, "--unit", unit], check=False)
     if done.returncode < 0:
         raise TmuadError(f"{command}: ended by signal {-done.returncode}; the next run takes it up")
     raise typer.Exit(done.returncode)
