@@ -37,7 +37,6 @@ def order(targets: list[str] | None = None) -> list[dict[str, Any]]:
         return [
             {"name": names[stage], "needs": sorted(names[other] for other in graph.successors(stage))}
             for stage in ordered
-            if not stage.is_data_source
         ]
 
 
