@@ -329,7 +329,7 @@ def _metrics(context: Context) -> dict[str, float | None]:
     content = json.loads(UnitPaths(context.unit).metrics.read_text(encoding="utf-8"))
     image, decision = content.get("image", {}), content.get("decision", {})
     return {
-        "false_alarm_rate": decision.get("false_alarm_rate"),
+        "false_alarm_rate": decision.get("false_alarm_rate_observed"),
         "detection_rate": decision.get("detection_rate"),
         "auroc": image.get("auroc"),
     }
