@@ -63,7 +63,8 @@ class Dvc:
             DvcError: it failed; a lock that another process holds only after `lock_wait` seconds.
         """
         if name == "reproduce":
-            arguments["server"] = self._ready_socket()
+            alive = self._server is not None and self._server.poll() is None
+            arguments["server"] = str(self._socket) if alive else ""
         deadline = time.monotonic() + self.lock_wait
         waiting = False
         while True:

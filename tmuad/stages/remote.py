@@ -4,14 +4,18 @@ import json
 import os
 import socket
 import sys
+import time
 
 VARIABLE = "TMUAD_STAGES"
+PATIENCE = 120.0  # s for the server to have imported what it serves
 
 
 def serve_elsewhere(module: str) -> int | None:
     """The exit status of `module` with this process's arguments, run by the server; None where there is none to run it."""
     path = os.environ.get(VARIABLE)
-    return None if not path else ask(path, module, sys.argv[1:])
+    if not path or not _listening(path):
+        return None
+    return ask(path, module, sys.argv[1:])
 
 
 def ask(path: str, module: str, arguments: list[str]) -> int:
@@ -32,3 +36,13 @@ def ask(path: str, module: str, arguments: list[str]) -> int:
         return 1
     status = json.loads(answer)
     return int(status) if status >= 0 else 128 - int(status)
+
+
+def _listening(path: str) -> bool:
+    """Whether the server is there, or comes while its folder exists: it imports while others get ready."""
+    deadline = time.monotonic() + PATIENCE
+    while not os.path.exists(path):  # noqa: PTH110  (pathlib takes longer to import than this takes to run)
+        if not os.path.exists(os.path.dirname(path)) or time.monotonic() > deadline:  # noqa: PTH110, PTH120
+            return False
+        time.sleep(0.01)
+    return True

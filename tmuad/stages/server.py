@@ -42,11 +42,10 @@ def main() -> NoReturn:
     from tmuad.describe.classifier import import_open_clip
 
     import_open_clip()
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
+        listener.bind(f"{path}.new")
         listener.listen()
+        os.rename(f"{path}.new", path)  # noqa: PTH104  (who sees the name finds somebody listening)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
         while True:
             ready, _, _ = select.select([listener.fileno(), 0], [], [])
