@@ -17,6 +17,7 @@ from workspaces import (
     ROOT,
     UNIT,
     all_images,
+    arrive,
     bad_image,
     banks,
     build,
@@ -50,8 +51,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def promoted(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace after an undisturbed run with two good images."""
     folder = copy(fitted, tmp_path_factory.mktemp("promoted") / "ws")
-    for index in range(2):
-        good_image(folder / INCOMING / f"part {index}.png", index)
+    arrive(folder, "part 0.png", "part 1.png")
     python(folder, "-m", "tmuad.cli", "refit", "--unit", UNIT)
     return folder
 
@@ -101,7 +101,7 @@ def test_the_banks_of_a_version_are_those_of_a_plain_dvc_repro(promoted: Path, t
 
 
 def test_a_forgotten_image_leaves_no_trace_in_the_banks(fitted: Path, workspace: Path) -> None:
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT)
     assert banks(workspace) != banks(fitted)
     image = history.read(UNIT)[-1].added[0]
@@ -119,7 +119,7 @@ def test_a_forgotten_image_leaves_no_trace_in_the_banks(fitted: Path, workspace:
 def test_the_gate_rolls_back_and_keeps_the_images(workspace: Path) -> None:
     set_refit(workspace, gate={"shift": 1e-9})
     before = state(workspace)
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     bad_image(workspace / INCOMING / "bad.png", 0)
     done = python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT, check=False)
     assert done.returncode == 2 and "shift of scores" in done.stdout
@@ -137,8 +137,7 @@ KILLED_STEPS = ("inspect", "guard", "admit", "refit", "gate", "promote", "publis
 
 def test_killed_at_every_step_in_turn_it_still_ends_as_if_undisturbed(workspace: Path, promoted: Path) -> None:
     """benchmarks/kill.py does the same ten times a step, at random moments."""
-    for index in range(2):
-        good_image(workspace / INCOMING / f"part {index}.png", index)
+    arrive(workspace, "part 0.png", "part 1.png")
     images = all_images(workspace)
     journal = workspace / f".refit/{UNIT}/run.json"
     killed = []
@@ -175,7 +174,7 @@ def step_in(journal: Path) -> str:
 
 def test_files_that_dvc_was_killed_while_writing_are_mended(workspace: Path) -> None:
     """DVC writes its lock file, .dvc files and rwlock in place: a kill may leave half of them."""
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     with runs.open_workspace("test", print, 0) as opened:
 
         def dies(name: str, context: runs.Context) -> None:
@@ -200,7 +199,7 @@ def test_an_unreachable_remote_is_told_and_tried_again(workspace: Path, tmp_path
     (tmp_path / "remote").write_text("a file where the remote's folder should be")
     python(workspace, "-m", "dvc", "remote", "add", "-d", "-q", "store", str(tmp_path / "remote"))
     commit(workspace, "remote")
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, check=False)
     assert done.returncode == 1 and "not on the remote 'store'" in done.stdout
     assert history.read(UNIT)[-1].version == "v1"
@@ -215,7 +214,7 @@ def test_an_unreachable_remote_is_told_and_tried_again(workspace: Path, tmp_path
 
 
 def test_a_failing_stage_is_rolled_back_and_the_images_tried_again(workspace: Path) -> None:
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     before = state(workspace)
     cache = yaml.safe_load((workspace / "params.yaml").read_text())["data"].get("cache", ".tmuad-cache")
     stage = workspace / "tmuad/stages/score.py"
@@ -254,7 +253,7 @@ def test_nothing_arrived_is_no_error(workspace: Path) -> None:
 
 def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each fault in words, nothing moved."""
-    arrived = good_image(workspace / INCOMING / "one.png", 0)
+    (arrived,) = arrive(workspace, "one.png")
     params = workspace / "params.yaml"
     sound = params.read_text()
 
@@ -290,7 +289,7 @@ def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
-    good_image(workspace / INCOMING / "one.png", 0)
+    arrive(workspace, "one.png")
     (workspace / f"{ROOT}.dvc").unlink()
     commit(workspace, "untracked")
     assert f"{ROOT}: not tracked by DVC; run `dvc add {ROOT}`" in refuse()
