@@ -116,7 +116,9 @@ def recover(unit: str, workspace: Workspace, run_step: RunStep = plain_step) -> 
         journal.update(step=ROLL_BACK, reason=reason, failed=True, attempts=0)
     else:
         journal.update(attempts=run.attempts + 1)
-    return drive(Context(unit, workspace.params, workspace.dvc, journal, workspace.log), run_step)
+    context = Context(unit, workspace.params, workspace.dvc, journal, workspace.log)
+    steps.mend(context)
+    return drive(context, run_step)
 
 
 def drive(context: Context, run_step: RunStep) -> Run:

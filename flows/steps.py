@@ -118,13 +118,11 @@ def admit(context: Context) -> None:
         write_atomic(Path(run.data_file), content)
         context.dvc.call("checkout", targets=[run.data_file])
         return
-    _mend(Path(run.data_file), context.state.before / "data.dvc")
     context.dvc.call("add", path=run.data_path)
 
 
 def refit(context: Context) -> None:
     """4: `dvc repro` of the unit; the per-image cache makes it pay only for the new images."""
-    _mend(LOCK_FILE, context.state.before / "dvc.lock")
     ran = context.dvc.call("reproduce", targets=[f"evaluate@{context.unit}"])
     context.log(f"{len(ran)} stages ran: {', '.join(ran) or 'none, nothing had changed'}")
 
@@ -198,14 +196,14 @@ def roll_back(context: Context) -> None:
         _take_out(context)
         before = context.state.before
         shutil.copyfile(before / "data.dvc", run.data_file)
+        shutil.copyfile(before / "dvc.lock", LOCK_FILE)
         if run.kind == "rollback":
             context.dvc.call("checkout", targets=[run.data_file])
-        shutil.copyfile(before / "dvc.lock", LOCK_FILE)
         folder = UnitPaths(context.unit).folder
         shutil.rmtree(folder, ignore_errors=True)
         place_tree(before / "artifacts" / context.unit, folder)
         _record_rollback(context)
-    context.journal.update(outcome="rolled back")
+    context.journal.update(outcome="rolled back", version="")
     context.log(f"rolled back: {run.reason}")
 
 
@@ -355,14 +353,16 @@ def _reload(context: Context) -> None:
     context.journal.run = Journal.load(context.journal.path).run
 
 
-def _mend(path: Path, kept: Path) -> None:
-    """DVC writes its files in place: one that a killed process left damaged is put back as it was before the run."""
-    try:
-        sound = isinstance(yaml.safe_load(path.read_bytes()), dict)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        sound = False
-    if not sound and kept.exists():
-        write_atomic(path, kept.read_bytes())
+def mend(context: Context) -> None:
+    """DVC writes its files in place: those that a killed process left damaged are put back as they were before the run."""
+    for path, kept in ((LOCK_FILE, "dvc.lock"), (Path(context.run.data_file), "data.dvc")):
+        try:
+            sound = isinstance(yaml.safe_load(path.read_bytes()), dict)
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            sound = False
+        if not sound and (context.state.before / kept).exists():
+            context.log(f"{path}: damaged by a killed process; as before the run again")
+            write_atomic(path, (context.state.before / kept).read_bytes())
 
 
 def _size(path: Path) -> int:
