@@ -2,7 +2,7 @@
 
     python benchmarks/refit.py cost [--images 100] [--size 448]
     python benchmarks/refit.py prefect [--runs 3]
-    python benchmarks/refit.py poison FOLDER [--good 20] [--bad 10] [--kind logical|structural|both]
+    python benchmarks/refit.py poison FOLDER [--good 20] [--bad 10] [--kind logical|structural|both] [--cache DIR]
 
 cost: a unit of that many normal images is fitted from nothing by `dvc repro`, then one new image comes in by
 `tmuad refit`; both times are wall clock and include everything, from the start of the first process to the end of the last.
@@ -46,7 +46,7 @@ def run(folder: Path, *command: str, check: bool = True) -> tuple[float, str]:
     return time.perf_counter() - start, done.stdout
 
 
-def workspace(folder: Path, data: Path, size: int, layout: str = "mvtec_loco") -> Path:
+def workspace(folder: Path, data: Path, size: int, cache: Path | None = None) -> Path:
     """A repository with the unit `kit` in the folder `data`, which is moved there."""
     folder.mkdir()
     for name in ("tmuad", "flows"):
@@ -57,8 +57,10 @@ def workspace(folder: Path, data: Path, size: int, layout: str = "mvtec_loco") -
     (folder / "data/names/README.md").write_text("names of parts\n")
     shutil.move(data, folder / "data/kit")
     params = yaml.safe_load((SOURCE / "params.yaml").read_text())
-    params["units"] = {"kit": {"root": "data/kit", "layout": layout}}
+    params["units"] = {"kit": {"root": "data/kit", "layout": "mvtec_loco"}}
     params["data"]["size"] = size
+    if cache:
+        params["data"]["cache"] = str(cache.resolve())
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", "-q", "data/kit"]):
         run(folder, *command)
@@ -148,7 +150,7 @@ def poison(options: argparse.Namespace, base: Path) -> None:
     for split in ("train", "validation"):
         if (source / split).is_dir():
             shutil.copytree(source / split, data / split, copy_function=shutil.copyfile)
-    folder = workspace(base / "ws", data, options.size)
+    folder = workspace(base / "ws", data, options.size, options.cache)
     kinds = ["logical_anomalies", "structural_anomalies"] if options.kind == "both" else [f"{options.kind}_anomalies"]
     rng = random.Random(options.seed)
     good = rng.sample(sorted((source / "test/good").iterdir()), options.good)
@@ -194,6 +196,7 @@ def main() -> None:
     part.add_argument("--kind", choices=("logical", "structural", "both"), default="both")
     part.add_argument("--size", type=int, default=448)
     part.add_argument("--seed", type=int, default=0)
+    part.add_argument("--cache", type=Path, help="per-image cache that several measurements share")
     part.set_defaults(measure=poison)
     for arguments in [sys.argv[1:]] if sys.argv[1:] else [["cost"], ["prefect"]]:
         options = parser.parse_args(arguments)
