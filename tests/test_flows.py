@@ -108,7 +108,7 @@ def test_deployed_it_runs_on_arrival_and_on_schedule(api: str, fitted: Path, tmp
     command = (sys.executable, "-m", "flows.deploy", "--name", "line")
     with process(tmp_path / "deploy.log", *command, folder=folder, **settings):
         wait_for(lambda: ask(api, "deployments/filter", deployments={"name": {"any_": ["line"]}}), 90)
-        wait_for(lambda: "Your flow" in (tmp_path / "deploy.log").read_text(), 60)
+        wait_for(lambda: "being served" in (tmp_path / "deploy.log").read_text(), 60)
         time.sleep(2)  # the watcher begins to look
         arrive(folder, "one.png")
         dropped = time.time()
