@@ -91,7 +91,7 @@ def ask(api: str, path: str, **body: Any) -> Any:
 
 def flow_runs(api: str, trigger: str) -> list[dict[str, Any]]:
     """Flow runs started by `trigger`, the latest first."""
-    found = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=50)
+    found = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=200)  # the scheduled ones to come are many
     return [r for r in found if r["parameters"].get("trigger") == trigger]
 
 
