@@ -33,7 +33,7 @@ class ThumbnailTask:
 def thumbnails(images: Sequence[ImageRef], data: DataParams) -> NDArray[np.float32]:
     """(N, SIDE * SIDE) grey levels 0..255, from the cache where it has them."""
     # One process: the caller may have threads, which a fork would not survive.
-    single = data.model_copy(update={"workers": 1})
+    single = data.model_copy(update={"workers": 1, "size": 2 * SIDE})
     rows = [record["thumbnail"].ravel() for record in map_images(ThumbnailTask(), images, single)]
     return np.array(rows, dtype=np.float32).reshape(len(images), SIDE * SIDE)
 
