@@ -348,3 +348,13 @@ def test_unknown_parameters_and_damaged_journals(workspace: Path) -> None:
     Path("params.yaml").write_text("units: {}\nrefit: {gate: {flipz: 1}}\n")
     with pytest.raises(ParameterError, match="flips"), runs.open_workspace("t", print, 0, False):
         pass
+
+
+def test_the_flows_import_no_torch_and_the_library_neither_prefect_nor_dvc(workspace: Path) -> None:
+    flows = "import sys, flows.refit, flows.reproduce, flows.deploy, flows.command; print('torch' in sys.modules)"
+    assert python(workspace, "-c", flows).stdout.strip() == "False"
+    library = (
+        "import sys, tmuad.cli, tmuad.arrivals.__main__, tmuad.arrivals.guard, tmuad.arrivals.gate, tmuad.arrivals.inspect\n"
+        "print([name for name in ('prefect', 'dvc', 'flows') if name in sys.modules])"
+    )
+    assert python(workspace, "-c", library).stdout.strip() == "[]"
