@@ -15,7 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
-from tmuad.commands import ask, data, evaluation, models  # noqa: E402
+from tmuad.commands import ask, data, evaluation, models, operations  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -41,10 +41,10 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
-
 data.register(app)
 evaluation.register(app)
 models.register(app)
+operations.register(app)
 
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 

@@ -192,6 +192,38 @@ class EvaluateParams(Section):
     seed: int = Field(0, ge=0)
 
 
+class GateParams(Section):
+    """What a re-fit may change before it is rolled back; see tmuad/arrivals/gate.py."""
+
+    false_alarm_rate: float = Field(0.15, gt=0, lt=1)  # on normal images, of the new banks
+    auroc_drop: float = Field(0.03, ge=0, le=1)  # image AUROC on the labelled images, below that of the present banks
+    shift: float = Field(1.0, gt=0)  # of the held-out normal images' scores, in their present standard deviations
+    flips: float = Field(0.1, gt=0, lt=1)  # share of the compared images whose verdict changes
+
+
+class RefitParams(Section):
+    """Re-fitting when new normal images arrive; see docs/operations.md."""
+
+    incoming: str = "data/incoming"  # <incoming>/<unit>/: new images are put here
+    quarantine: str = "data/quarantine"  # what looks anomalous waits here for a person
+    rejected: str = "data/rejected"  # what cannot be used, with the reason
+    settle: float = Field(2.0, ge=0)  # s without a change after which a file counts as written
+    near_duplicate: float = Field(2.0, ge=0)  # grey levels (RMS at 32 x 32 px) below which two images are one; 0: off
+    guard: float = Field(0.1, ge=0, lt=1)  # share of normal images that may be quarantined
+    labelled: dict[UnitName, str] = Field({})  # folders with good/ and at least one further folder of anomalous images
+    gate: GateParams = GateParams()
+    cron: str = "0 2 * * *"  # schedule of the deployment
+    timezone: str = "UTC"
+    debounce: float = Field(5.0, gt=0)  # s of silence in the folder after which an arrival is announced
+    lock_wait: float = Field(600.0, ge=0)  # s that a run waits for another one in the same workspace
+    dvc_wait: float = Field(60.0, ge=0)  # s of new attempts while another DVC process holds a lock
+    min_free: int = Field(200_000_000, ge=0)  # bytes that must be free on the disk beside three times the arrivals
+    push: bool = True  # to the DVC remote, where there is one
+    remote: str = ""  # its name; empty: DVC's default
+    report: bool = False  # whether a promoted run also brings reports/ up to date
+    webhook: str = ""  # address that gets a JSON summary of every run; empty: none
+
+
 class Params(Section):
     units: dict[UnitName, UnitParams]
     profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
@@ -209,6 +241,7 @@ class Params(Section):
     fuse: FuseParams = FuseParams()
     decide: DecideParams = DecideParams()
     evaluate: EvaluateParams = EvaluateParams()
+    refit: RefitParams = RefitParams()
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tmuad.banks.patches import DETAIL, PatchBank
 from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
+from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.classifier import ObjectClassifier
 from tmuad.describe.description import ImageDescription, describe
@@ -83,15 +84,21 @@ class Inspector:
 
     def inspect(self, image: NDArray[np.uint8], image_id: str = "") -> tuple[Verdict, ImageDescription]:
         """Verdict on one image (S, S, 3) uint8 RGB as `tmuad.engine.load_image` returns it, and what it shows."""
-        params, shape = self.params, (image.shape[0], image.shape[1])
-        task = feature_task(params, self.unit)
+        task = feature_task(self.params, self.unit)
         record = run_once(task.after, image)
+        return self.judge_records(record, task(image, record), image, image_id)
+
+    def judge_records(
+        self, record: Record, features: Record, image: NDArray[np.uint8], image_id: str
+    ) -> tuple[Verdict, ImageDescription]:
+        """As `inspect`, from the records of the scene and the feature task, which may come from the cache."""
+        shape = (image.shape[0], image.shape[1])
         scene = unpack_scene(record)
         objects = [o for _, _, o in resolve_objects(scene, self.classes)]
         labels, _ = self.classifier.classify(scene.crops[[o.index for o in objects]])
         found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
-        description = said_of_image(params, image, describe(image_id, found))
+        description = said_of_image(self.params, image, describe(image_id, found))
         result = score_image(
-            description, scene.regions, task(image, record), self.text_bank, self.object_bank, self.patch_bank, params
+            description, scene.regions, features, self.text_bank, self.object_bank, self.patch_bank, self.params
         )
-        return judge(result, description, shape, self.calibration, params.fuse), description
+        return judge(result, description, shape, self.calibration, self.params.fuse), description

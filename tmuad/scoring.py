@@ -11,11 +11,13 @@ from PIL import Image
 from tmuad import masks
 from tmuad.config import Params
 from tmuad.data.images import SUFFIXES
+from tmuad.describe.description import ImageDescription
 from tmuad.engine import load_image
 from tmuad.errors import ArtifactError, DataError, ImageError
 from tmuad.inspector import Inspector
 from tmuad.parquet import write_artifact
 from tmuad.report.overlay import Picture, heat_overlay
+from tmuad.score.judge import Verdict
 from tmuad.score.sentences import sentence
 
 Outcome = dict[str, Any]
@@ -47,30 +49,36 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
         # The digest keeps two files of one name apart.
         target = out / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.png"
         _save(overlay, target)
-        shape = (image.shape[0], image.shape[1])
-        yield {
-            "image": str(path),
-            "unit": unit,
-            "verdict": "anomalous" if verdict.anomalous else "good",
-            "score": round(verdict.score, 6),
-            "threshold": round(verdict.threshold, 6) if verdict.threshold != float("inf") else None,
-            "p_value": round(inspector.calibration.p_value(verdict.score), 6),
-            "shares": {bank: round(share, 4) for bank, share in verdict.shares.items()},
-            "text": description.text,
-            "reasons": [
-                {
-                    "object_class": f.object_class,
-                    "attribute": f.attribute,
-                    "expected": f.expected,
-                    "found": f.found,
-                    "strength": round(f.strength, 4),
-                    "box": [round(v / shape[i % 2 == 0], 4) for i, v in enumerate(masks.box(f.region, shape))],
-                    "sentence": sentence(f, inspector.names),
-                }
-                for f in verdict.findings
-            ],
-            "heat_map": str(target),
-        }
+        yield outcome(str(path), verdict, description, inspector) | {"heat_map": str(target)}
+
+
+def outcome(image: str, verdict: Verdict, description: ImageDescription, inspector: Inspector) -> Outcome:
+    """The verdict on `image` as plain data."""
+    shape = verdict.maps["fused"].shape
+    return {
+        "image": image,
+        "unit": inspector.unit,
+        "verdict": "anomalous" if verdict.anomalous else "good",
+        "score": round(verdict.score, 6),
+        "threshold": round(verdict.threshold, 6) if verdict.threshold != float("inf") else None,
+        "p_value": round(inspector.calibration.p_value(verdict.score), 6),
+        "shares": {bank: round(share, 4) for bank, share in verdict.shares.items()},
+        "text": description.text,
+        "reasons": [
+            {
+                "object_class": f.object_class,
+                "attribute": f.attribute,
+                "expected": f.expected,
+                "found": f.found,
+                "strength": round(f.strength, 4),
+                "box": [
+                    round(v / shape[i % 2 == 0], 4) for i, v in enumerate(masks.box(f.region, (shape[0], shape[1])))
+                ],
+                "sentence": sentence(f, inspector.names),
+            }
+            for f in verdict.findings
+        ],
+    }
 
 
 def list_images(paths: Sequence[Path], out: Path) -> list[Path]:

@@ -7,6 +7,14 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
+if __name__ == "__main__":
+    import sys
+
+    from tmuad.stages.remote import serve_elsewhere
+
+    if (_status := serve_elsewhere("tmuad.stages.__main__")) is not None:
+        sys.exit(_status)
+
 import argparse  # noqa: E402
 import importlib  # noqa: E402
 import logging  # noqa: E402

@@ -1,0 +1,213 @@
+"""The flows on a real Prefect server, and remotes on a real S3 server, all on loopback."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from refit_workspace import ENVIRONMENT, ROOT, UNIT, arrive, banks, build, commit, copy, fit, python, run, set_refit
+
+from tmuad.arrivals import history
+
+INCOMING = f"data/incoming/{UNIT}"
+
+
+def free_port() -> int:
+    """Below those that the kernel hands out by itself: nobody else takes it before the server does."""
+    for port in random.SystemRandom().sample(range(20000, 30000), 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
+@contextlib.contextmanager
+def process(log: Path, *command: str, folder: Path | None = None, **more: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`command` in the background until the block ends, its output in `log`."""
+    with log.open("wb") as sink:
+        started = subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT | more, stdout=sink, stderr=sink, start_new_session=True
+        )
+        try:
+            yield started
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGTERM)
+            try:
+                started.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.wait()
+
+
+def wait_for(what: Any, seconds: float, every: float = 0.25) -> Any:
+    """The first true answer of `what()`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if answer := what():
+                return answer
+        time.sleep(every)
+    raise AssertionError(f"nothing within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workspace") / "ws"
+    build(folder)
+    fit(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    with process(home / "server.log", *command, PREFECT_HOME=str(home)):
+        wait_for(lambda: urllib.request.urlopen(f"{address}/health", timeout=2).status == 200, 120)
+        yield address
+
+
+def ask(api: str, path: str, **body: Any) -> Any:
+    request = urllib.request.Request(
+        f"{api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def flow_runs(api: str, trigger: str) -> list[dict[str, Any]]:
+    """Flow runs started by `trigger`, the latest first."""
+    found = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=200)  # the scheduled ones to come are many
+    return [r for r in found if r["parameters"].get("trigger") == trigger]
+
+
+def finished(api: str, trigger: str) -> dict[str, Any] | None:
+    """The latest of them that did something."""
+    for r in flow_runs(api, trigger):
+        if r["state_type"] in ("COMPLETED", "FAILED", "CRASHED") and "nothing has arrived" not in r["state"]["message"]:
+            return r
+    return None
+
+
+@contextlib.contextmanager
+def deployed(api: str, folder: Path, tmp_path: Path, name: str) -> Iterator[None]:
+    """`python -m flows.deploy` in `folder`, until the block ends."""
+    settings = {
+        "PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }  # fmt: skip
+    log = tmp_path / "deploy.log"
+    with process(log, sys.executable, "-m", "flows.deploy", "--name", name, folder=folder, **settings):
+        wait_for(lambda: "being served" in log.read_text(), 120)
+        time.sleep(2)  # the watcher begins to look
+        yield
+
+
+def test_deployed_it_runs_on_arrival(api: str, fitted: Path, tmp_path: Path) -> None:
+    folder = copy(fitted, tmp_path / "ws")
+    set_refit(folder, cron="0 3 1 1 *")
+    with deployed(api, folder, tmp_path, "arrivals"):
+        arrive(folder, "one.png")
+        started = wait_for(lambda: flow_runs(api, "arrival"), 30)  # within 30 s of the last file
+        done = wait_for(lambda: finished(api, "arrival"), 150)
+    assert started and done["state_type"] == "COMPLETED" and "promoted v1" in done["state"]["message"]
+    artifacts = ask(api, "artifacts/filter", limit=50)
+    assert f"refit-{UNIT}" in {artifact["key"] for artifact in artifacts}
+    record = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
+    assert record["version"] == "v1" and record["by"].endswith("by arrival")
+
+
+@pytest.mark.skipif(
+    sqlalchemy.__version__ >= "2.1", reason="SQLAlchemy 2.1 ends Prefect 3.8's scheduler: it inserts no run; pin <2.1"
+)
+def test_deployed_it_runs_on_schedule(api: str, fitted: Path, tmp_path: Path) -> None:
+    folder = copy(fitted, tmp_path / "ws")
+    set_refit(folder, cron="* * * * *", debounce=3600.0)  # no event will come
+    arrive(folder, "one.png")
+    with deployed(api, folder, tmp_path, "schedule"):
+        done = wait_for(lambda: finished(api, "schedule"), 180)
+    assert done["state_type"] == "COMPLETED" and "promoted v1" in done["state"]["message"]
+    assert json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])["by"].endswith("by schedule")
+
+
+def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tmp_path: Path) -> None:
+    folder = copy(fitted, tmp_path / "ws")
+    settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("false_alarm_rate: 0.05", "false_alarm_rate: 0.2"))
+    plain = copy(folder, tmp_path / "plain")
+    done = python(folder, "-m", "flows.reproduce", "--units", UNIT, "--until", "fuse", **settings)
+    assert "1 ran, 8 unchanged" in done.stdout
+    python(plain, "-m", "dvc", "repro", "-q", f"fuse@{UNIT}")
+    assert (folder / "dvc.lock").read_bytes() == (plain / "dvc.lock").read_bytes()
+    rows = ask(api, "artifacts/filter", artifacts={"key": {"any_": ["reproduce"]}}, limit=1)[0]["data"]
+    stages = [row["stage"] for row in json.loads(rows)]
+    assert stages[0] == f"{ROOT}.dvc" and stages.index(f"segment@{UNIT}") < stages.index(f"finetune@{UNIT}")
+    run_id = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=1)[0]["id"]
+    tasks = ask(api, "task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
+    assert {task["name"] for task in tasks} == set(stages)
+    wrong = python(folder, "-m", "flows.reproduce", "--until", "fit", check=False, **settings)
+    assert wrong.returncode == 1 and "no such stage" in wrong.stdout
+
+
+def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: Path) -> None:
+    folder = copy(fitted, tmp_path / "ws")
+    settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
+    arrive(folder, "one.png")
+    (folder / "params.yaml").write_text((folder / "params.yaml").read_text() + "# changed\n")
+    done = python(folder, "-m", "flows.refit", "--units", UNIT, "kti", check=False, **settings)
+    assert done.returncode == 1
+    state = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=1)[0]["state"]
+    assert state["type"] == "FAILED"
+    assert "uncommitted changes in params.yaml" in state["message"] and "unknown unit 'kti'" in state["message"]
+    assert (folder / INCOMING / "one.png").exists()
+
+
+def test_without_a_server(fitted: Path, tmp_path: Path) -> None:
+    """`--once` is for plain cron; the flow itself also runs, on a server of its own in the process."""
+    folder = copy(fitted, tmp_path / "ws")
+    set_refit(folder, gate={"shift": 1e-9})
+    arrive(folder, "one.png")
+    alone = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": ""}
+    flow = python(folder, "-m", "flows.refit", "--units", UNIT, **alone)
+    assert "RolledBack: kit: rolled back" in flow.stdout
+    again = python(folder, "-m", "flows.deploy", "--once", **alone)
+    assert again.stdout.strip().endswith("kit: nothing has arrived")
+    refused = python(folder, "-m", "flows.deploy", check=False, **alone)
+    assert refused.returncode == 1 and "prefect server start" in refused.stderr
+
+
+def test_a_version_travels_over_s3(fitted: Path, tmp_path: Path) -> None:
+    folder, port = copy(fitted, tmp_path / "ws"), free_port()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    server = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+    with process(tmp_path / "s3.log", *server):
+        address = f"http://127.0.0.1:{port}"
+        put = urllib.request.Request(f"{address}/versions", method="PUT")
+        wait_for(lambda: urllib.request.urlopen(put, timeout=2).status == 200, 60)
+        python(folder, "-m", "dvc", "remote", "add", "-d", "-q", "store", "s3://versions/tmuad")
+        python(folder, "-m", "dvc", "remote", "modify", "-q", "store", "endpointurl", address)
+        commit(folder, "remote")
+        arrive(folder, "one.png")
+        done = python(folder, "-m", "flows.command", "refit", "--unit", UNIT, **keys)
+        assert "pushed" in done.stdout
+        clone = tmp_path / "clone"
+        run(tmp_path, "git", "clone", "-q", str(folder), str(clone))
+        python(clone, "-m", "dvc", "pull", "-q", f"evaluate@{UNIT}", "--with-deps", **keys)
+    repeated = python(clone, "-m", "dvc", "repro", f"evaluate@{UNIT}").stdout
+    assert "Running stage" not in repeated and "up to date" in repeated
+    assert banks(clone) == banks(folder)

@@ -1,0 +1,360 @@
+"""Runs on a real workspace: git, DVC, the stages; no Prefect (see test_flows.py)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+import zc.lockfile
+from PIL import Image
+from refit_workspace import (
+    ENVIRONMENT,
+    ROOT,
+    UNIT,
+    all_images,
+    arrive,
+    bad_image,
+    banks,
+    build,
+    commit,
+    copy,
+    fit,
+    good_image,
+    python,
+    run,
+    set_refit,
+    state,
+)  # fmt: skip
+
+from flows import runs
+from flows.workspace_lock import BusyError, workspace_lock
+from tmuad.arrivals import history
+from tmuad.errors import ArtifactError, DataError, ParameterError, TmuadError
+
+INCOMING = f"data/incoming/{UNIT}"
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workspace") / "ws"
+    build(folder)
+    fit(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def promoted(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace after an undisturbed run with two good images."""
+    folder = copy(fitted, tmp_path_factory.mktemp("promoted") / "ws")
+    arrive(folder, "part 0.png", "part 1.png")
+    python(folder, "-m", "tmuad.cli", "refit", "--unit", UNIT)
+    return folder
+
+
+@pytest.fixture
+def workspace(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = copy(fitted, tmp_path / "ws")
+    monkeypatch.chdir(folder)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def refuse(unit: str = UNIT, lines: list[str] | None = None) -> str:
+    """The message with which a run does not even begin."""
+    log = [] if lines is None else lines
+    with pytest.raises(TmuadError) as caught, runs.open_workspace("test", log.append, 0, stage_server=False) as opened:
+        runs.refit(unit, opened)
+    return str(caught.value)
+
+
+def test_new_images_become_a_version(fitted: Path, promoted: Path) -> None:
+    tree = run(promoted, "git", "status", "--porcelain", "--untracked-files=no").stdout
+    assert tree == ""
+    assert run(promoted, "git", "tag", "--list").stdout.split() == [f"refit/{UNIT}/v0", f"refit/{UNIT}/v1"]
+    admitted = sorted(path.name for path in (promoted / ROOT / "train/good").glob("part*"))
+    assert [name.rsplit("-", 1)[0] for name in admitted] == ["part-0", "part-1"]
+    assert python(promoted, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert not (promoted / ".refit" / UNIT / "before").exists()
+    assert banks(promoted)["patch_bank.safetensors"] != banks(fitted)["patch_bank.safetensors"]
+    shown = python(promoted, "-m", "tmuad.cli", "history", "--unit", UNIT).stdout
+    assert "v1" in shown and "Line <line@example.com>, by hand" in shown
+    record = json.loads((promoted / history.path_of(UNIT)).read_text().splitlines()[-1])
+    assert len(record["added"]) == 2 and record["metrics"]["auroc"] is not None
+
+
+def test_the_banks_of_a_version_are_those_of_a_plain_dvc_repro(promoted: Path, tmp_path: Path) -> None:
+    """Of a fresh clone, without cache, run cache or stage server: what any other machine would get."""
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(promoted), str(clone))
+    (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {promoted}/.dvc/cache\n")
+    python(clone, "-m", "dvc", "checkout", "-q", f"{ROOT}.dvc")
+    (clone / ".dvc/config.local").unlink()
+    for stage in ("prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse"):
+        python(clone, "-m", "tmuad.stages", stage, UNIT)
+    assert banks(clone) == banks(promoted)
+
+
+def test_a_forgotten_image_leaves_no_trace_in_the_banks(fitted: Path, workspace: Path) -> None:
+    arrive(workspace, "one.png")
+    python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT)
+    assert banks(workspace) != banks(fitted)
+    image = history.read(UNIT)[-1].added[0]
+    run(workspace, "rm", "-r", ".dvc/cache/runs")  # or DVC would just remember
+    python(workspace, "-m", "tmuad.cli", "forget", image[:12], "--unit", UNIT)
+    assert banks(workspace) == banks(fitted)
+    assert history.read(UNIT)[-1].removed == (image,)
+    assert "FORGOTTEN" in python(workspace, "-m", "tmuad.cli", "quarantine", "list", "--unit", UNIT).stdout
+    python(workspace, "-m", "tmuad.cli", "rollback", "v1", "--unit", UNIT)
+    assert [r.version for r in history.read(UNIT)] == ["v0", "v1", "v2", "v3"]
+    assert history.read(UNIT)[-1].added == (image,)
+    assert "no version 'v9'" in python(workspace, "-m", "tmuad.cli", "rollback", "v9", "-u", UNIT, check=False).stderr
+
+
+def test_the_gate_rolls_back_and_keeps_the_images(workspace: Path) -> None:
+    set_refit(workspace, gate={"shift": 1e-9})
+    before = state(workspace)
+    arrive(workspace, "one.png")
+    bad_image(workspace / INCOMING / "bad.png", 0)
+    done = python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT, check=False)
+    assert done.returncode == 2 and "shift of scores" in done.stdout
+    assert state(workspace) == before
+    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert run(workspace, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
+    last = history.read(UNIT)[-1]
+    assert last.outcome == "rolled back" and last.version == "v0" and "shift" in last.reason
+    assert "rolled back" in python(workspace, "-m", "tmuad.cli", "quarantine", "list", "--unit", UNIT).stdout
+    assert len(list((workspace / f"data/quarantine/{UNIT}").glob("*/*.png"))) >= 1
+
+
+KILLED_STEPS = ("inspect", "guard", "admit", "refit", "gate", "promote", "publish")
+
+
+def test_killed_at_every_step_in_turn_it_still_ends_as_if_undisturbed(workspace: Path, promoted: Path) -> None:
+    """benchmarks/kill.py does the same ten times a step, at random moments."""
+    arrive(workspace, "part 0.png", "part 1.png")
+    images = all_images(workspace)
+    journal = workspace / f".refit/{UNIT}/run.json"
+    killed = []
+    for step in KILLED_STEPS:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.command", "refit", "--unit", UNIT, "--wait", "60"],
+            cwd=workspace, env=ENVIRONMENT | {"PYTHONPATH": str(workspace)}, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None:
+            if step_in(journal) == step:
+                time.sleep(0.6 if step == "refit" else 0.02)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                killed.append(step)
+                break
+            time.sleep(0.002)
+    if journal.exists() or any((workspace / INCOMING).iterdir()):
+        python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, "--wait", "60")
+    assert len(killed) >= 5, killed  # the shortest may be over before they are seen
+    assert all_images(workspace) == images
+    assert banks(workspace) == banks(promoted)
+    assert run(workspace, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
+    assert [(r.version, len(r.added)) for r in history.read(UNIT)][-1] == ("v1", 2)
+    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+
+
+def step_in(journal: Path) -> str:
+    try:
+        return str(json.loads(journal.read_text())["step"])
+    except (OSError, ValueError):
+        return ""
+
+
+def test_files_that_dvc_was_killed_while_writing_are_mended(workspace: Path) -> None:
+    """DVC writes its lock file, .dvc files and rwlock in place: a kill may leave half of them."""
+    arrive(workspace, "one.png")
+    with runs.open_workspace("test", print, 0) as opened:
+
+        def dies(name: str, context: runs.Context) -> None:
+            if name == "refit":
+                raise KeyboardInterrupt  # not an error that is answered: as if the process had ended here
+            runs.plain_step(name, context)
+
+        with pytest.raises(KeyboardInterrupt):
+            runs.refit(UNIT, opened, run_step=dies)
+    for path in (Path("dvc.lock"), Path(f"{ROOT}.dvc")):
+        path.write_bytes(path.read_bytes()[:40] + b"\n  : [")
+    Path(".dvc/tmp/rwlock").write_text('{"wri')
+    Path(".git/index.lock").touch()
+    journal = json.loads(Path(f".refit/{UNIT}/run.json").read_text())
+    Path(f".refit/{UNIT}/run.json").write_text(json.dumps(journal | {"step": "admit"}))
+    python(workspace, "-m", "flows.command", "refit", "--unit", UNIT)
+    assert history.read(UNIT)[-1].version == "v1"
+    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+
+
+def test_an_unreachable_remote_is_told_and_tried_again(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "remote").write_text("a file where the remote's folder should be")
+    python(workspace, "-m", "dvc", "remote", "add", "-d", "-q", "store", str(tmp_path / "remote"))
+    commit(workspace, "remote")
+    arrive(workspace, "one.png")
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, check=False)
+    assert done.returncode == 1 and "not on the remote 'store'" in done.stdout
+    assert history.read(UNIT)[-1].version == "v1"
+    (tmp_path / "remote").unlink()
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT)
+    assert "pushed" in done.stdout
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(workspace), str(clone))
+    python(clone, "-m", "dvc", "pull", "-q", f"evaluate@{UNIT}", "--with-deps")
+    assert "up to date" in python(clone, "-m", "dvc", "repro", f"evaluate@{UNIT}").stdout
+    assert banks(clone) == banks(workspace)
+
+
+def test_a_failing_stage_is_rolled_back_and_the_images_tried_again(workspace: Path) -> None:
+    arrive(workspace, "one.png")
+    before = state(workspace)
+    cache = yaml.safe_load((workspace / "params.yaml").read_text())["data"].get("cache", ".tmuad-cache")
+    stage = workspace / "tmuad/stages/score.py"
+    code = stage.read_text()
+    with pytest.raises(runs.RunFailedError, match="disk is full"), runs.open_workspace("test", print, 0) as opened:
+
+        def breaks(name: str, context: runs.Context) -> None:
+            if name == "refit":
+                stage.write_text(
+                    'from tmuad.errors import DataError\ndef run(params, unit): raise DataError("disk is full")\n'
+                )
+            runs.plain_step(name, context)
+            stage.write_text(code)
+
+        try:
+            opened.dvc.call("status", targets=[f"{ROOT}.dvc"])
+            opened.dvc._server = None  # the stages in processes of their own, which read the broken code
+            runs.refit(UNIT, opened, run_step=breaks)
+        finally:
+            stage.write_text(code)
+    assert (workspace / cache).exists() and state(workspace) == before
+    assert (workspace / INCOMING / "one.png").exists()
+    assert history.read(UNIT)[-1].outcome == "rolled back" and "disk is full" in history.read(UNIT)[-1].reason
+
+
+def test_a_unit_that_does_not_exist(workspace: Path) -> None:
+    assert "unknown unit 'kti'" in refuse("kti") and "Did you mean 'kit'" in refuse("kti")
+    assert python(workspace, "-m", "tmuad.cli", "history", "-u", "kti", check=False).returncode == 1
+
+
+def test_nothing_arrived_is_no_error(workspace: Path) -> None:
+    with runs.open_workspace("test", print, 0, stage_server=False) as opened:
+        assert runs.refit(UNIT, opened) is None
+    assert (workspace / INCOMING).is_dir()
+
+
+def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fault in words, nothing moved."""
+    (arrived,) = arrive(workspace, "one.png")
+    params = workspace / "params.yaml"
+    sound = params.read_text()
+
+    params.write_text(sound + "# a remark\n")
+    assert "uncommitted changes in params.yaml" in refuse()
+    params.write_text(sound)
+
+    for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    assert "git does not know who you are" in refuse()
+    for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, ENVIRONMENT[name])
+
+    set_refit(workspace, min_free=10**18)
+    assert "MB free" in refuse() and "min_free" in refuse()
+    set_refit(workspace, min_free=0, labelled={UNIT: "data/truth"})
+    assert "data/truth: no such folder" in refuse()
+    good_image(workspace / "data/truth/good/a.png", 7)
+    assert "no anomalous image" in refuse()
+    (workspace / "data/truth/bad").mkdir()
+    (workspace / "data/truth/bad/b.png").write_bytes(b"no image")
+    assert "1 of 2 images cannot be used" in refuse()
+    set_refit(workspace, labelled={})
+
+    extra = good_image(workspace / ROOT / "train/good/by hand.png", 8)
+    assert f"not as {ROOT}.dvc says" in refuse()
+    extra.unlink()
+    calibration = workspace / f"artifacts/{UNIT}/calibration.json"
+    calibration.unlink()
+    assert "not fitted yet" in refuse()
+    assert arrived.exists() and not (workspace / f".refit/{UNIT}/run.json").exists()
+
+
+def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
+    arrive(workspace, "one.png")
+    (workspace / f"{ROOT}.dvc").unlink()
+    commit(workspace, "untracked")
+    assert f"{ROOT}: not tracked by DVC; run `dvc add {ROOT}`" in refuse()
+
+
+def test_one_run_at_a_time(workspace: Path) -> None:
+    with workspace_lock("a long run", 0, print):
+        with pytest.raises(BusyError, match="a long run"), runs.open_workspace("second", print, 0):
+            pass
+        done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, "--wait", "0.5", check=False)
+        assert done.returncode == 1 and "waiting up to" in done.stdout and "another run is at work" in done.stderr
+
+
+def test_a_lock_of_dvcs_is_waited_for(workspace: Path) -> None:
+    lines: list[str] = []
+    with runs.open_workspace("test", lines.append, 0, stage_server=False) as opened:
+        opened.dvc.call("remotes")
+        held = zc.lockfile.LockFile(".dvc/tmp/lock")
+        opened.dvc.lock_wait = 0.5
+        with pytest.raises(TmuadError, match="another DVC process has kept its lock"):
+            opened.dvc.call("status", targets=[f"{ROOT}.dvc"])
+        opened.dvc.lock_wait = 30.0
+        subprocess.Popen(["sleep", "0"]).wait()
+        import threading
+
+        threading.Timer(4.0, held.close).start()
+        assert opened.dvc.call("status", targets=[f"{ROOT}.dvc"]) == {}
+    assert any("waiting for another DVC process" in line for line in lines)
+
+
+def test_a_disk_that_fills_up_during_admission(workspace: Path, tmp_path: Path) -> None:
+    """A file system of 64 kB where the images are to go: real ENOSPC."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)], check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        from tmuad.arrivals.files import move
+        from tmuad.data.verify import file_id
+
+        source = tmp_path / "image.png"
+        Image.effect_noise((400, 400), 90).save(source)
+        image_id = file_id(source)
+        with pytest.raises(DataError, match="No space left on device"):
+            move(source, small / "image.png", image_id)
+        assert file_id(source) == image_id and list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_unknown_parameters_and_damaged_journals(workspace: Path) -> None:
+    Path(f".refit/{UNIT}").mkdir(parents=True)
+    Path(f".refit/{UNIT}/run.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="no readable journal"), runs.open_workspace("t", print, 0, False) as opened:
+        runs.refit(UNIT, opened)
+    Path("params.yaml").write_text("units: {}\nrefit: {gate: {flipz: 1}}\n")
+    with pytest.raises(ParameterError, match="flips"), runs.open_workspace("t", print, 0, False):
+        pass
+
+
+def test_the_flows_import_no_torch_and_the_library_neither_prefect_nor_dvc(workspace: Path) -> None:
+    flows = "import sys, flows.refit, flows.reproduce, flows.deploy, flows.command; print('torch' in sys.modules)"
+    assert python(workspace, "-c", flows).stdout.strip() == "False"
+    library = (
+        "import sys, tmuad.cli, tmuad.arrivals.__main__, tmuad.arrivals.guard, tmuad.arrivals.gate, tmuad.arrivals.inspect\n"
+        "print([name for name in ('prefect', 'dvc', 'flows') if name in sys.modules])"
+    )
+    assert python(workspace, "-c", library).stdout.strip() == "[]"
