@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from refit_workspace import ENVIRONMENT, UNIT, all_images, arrive, banks, build, copy, fit, python, run
 
+from flows.dvc import unit_ends
 from tmuad.arrivals.journal import STEPS
 
 
@@ -58,7 +59,7 @@ def problems(folder: Path, images: list[str], expected: dict[str, bytes]) -> lis
         found.append("other banks")
     if run(folder, "git", "status", "--porcelain", "--untracked-files=no").stdout:
         found.append("tree not clean")
-    if not python(folder, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date."):
+    if not python(folder, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date."):
         found.append("stages out of date")
     return found
 

@@ -115,7 +115,7 @@ def new_image(path: Path) -> Path:
 
 def cost(options: argparse.Namespace, base: Path) -> None:
     folder = workspace(base / "ws", drawn(base, options.images), options.size)
-    full, _ = run(folder, "dvc", "repro", "evaluate@kit")
+    full, _ = run(folder, "dvc", "repro", "evaluate@kit", "context@kit")
     commit(folder)
     vouch(folder, new_image(folder / "data/incoming/kit/new.png"))
     part, output = run(folder, sys.executable, "-m", "tmuad.cli", "refit", "--unit", "kit", check=False)
@@ -129,11 +129,11 @@ def cost(options: argparse.Namespace, base: Path) -> None:
 
 def prefect(options: argparse.Namespace, base: Path) -> None:
     folder = workspace(base / "ws", drawn(base, 10), 64)
-    run(folder, "dvc", "repro", "evaluate@kit")
+    run(folder, "dvc", "repro", "evaluate@kit", "context@kit")
     commit(folder)
     plain, flow, tasks = [], [], 0
     for _ in range(options.runs):
-        plain.append(run(folder, "dvc", "repro", "evaluate@kit")[0])
+        plain.append(run(folder, "dvc", "repro", "evaluate@kit", "context@kit")[0])
         seconds, output = run(folder, sys.executable, "-m", "flows.reproduce", "--units", "kit")
         flow.append(seconds)
         tasks = int(output.strip().splitlines()[-1].split()[1])
@@ -165,7 +165,7 @@ def poison(options: argparse.Namespace, base: Path) -> None:
         target = folder / "data/incoming/kit" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    run(folder, "dvc", "repro", "evaluate@kit")
+    run(folder, "dvc", "repro", "evaluate@kit", "context@kit")
     commit(folder)
     _, output = run(folder, sys.executable, "-m", "tmuad.cli", "refit", "--unit", "kit", check=False)
     journal = json.loads(next((folder / ".refit/kit/runs").glob("*.json")).read_text())

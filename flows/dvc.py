@@ -13,9 +13,15 @@ from flows import helper
 from tmuad.errors import TmuadError
 
 Log = Callable[[str], None]
+ENDS = ("evaluate", "context")  # the stages of a unit that no other stage of it follows
 PAUSE = 0.5  # s between two attempts at a lock
 RWLOCK = Path(".dvc/tmp/rwlock")
 HINTS = ("To track the changes", "\tgit add", "To enable auto staging", "\tdvc config", "Use `dvc push`")
+
+
+def unit_ends(unit: str) -> list[str]:
+    """What to ask DVC for so that every stage of the unit is up to date."""
+    return [f"{stage}@{unit}" for stage in ENDS]
 
 
 class DvcError(TmuadError):

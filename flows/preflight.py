@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import git
-from flows.dvc import Dvc, unit_stages
+from flows.dvc import Dvc, unit_ends, unit_stages
 from tmuad.arrivals.labelled import read_labelled
 from tmuad.config import Params
 from tmuad.errors import ArtifactError, DataError
@@ -35,18 +35,18 @@ def preflight(unit: str, params: Params, dvc: Dvc, arriving: int = 0) -> dict[st
     read_labelled(unit, params)
     paths = UnitPaths(unit)
     if not paths.calibration.exists() or not paths.metrics.exists():
-        raise ArtifactError(f"{unit}: not fitted yet; run: dvc repro evaluate@{unit}, and commit dvc.lock")
+        raise ArtifactError(f"{unit}: not fitted yet; run: dvc repro {' '.join(unit_ends(unit))}, and commit dvc.lock")
     read_parquet(paths.manifest, ["image_id"])
     changed: dict[str, Any] = dvc.call("status", targets=[tracked["file"], *unit_stages(unit, PER_UNIT)])
     if tracked["file"] in changed:
         raise DataError(
             f"{tracked['path']}: not as {tracked['file']} says; keep the changes with `dvc add {tracked['path']}`, "
-            f"`dvc repro evaluate@{unit}` and a commit, or drop them with `dvc checkout {tracked['file']}`"
+            f"`dvc repro {' '.join(unit_ends(unit))}` and a commit, or drop them with `dvc checkout {tracked['file']}`"
         )
     if changed:
         raise ArtifactError(
             f"{unit}: out of date ({', '.join(sorted(changed))}); a version must differ from the last by its images "
-            f"alone: run `dvc repro evaluate@{unit}` and commit dvc.lock first"
+            f"alone: run `dvc repro {' '.join(unit_ends(unit))}` and commit dvc.lock first"
         )
     check_disk(params, arriving)
     return tracked

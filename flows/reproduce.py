@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows import runs
-from flows.dvc import Dvc
+from flows.dvc import Dvc, unit_ends
 from tmuad.config import Params
 from tmuad.errors import ParameterError, TmuadError
 from tmuad.stages.__main__ import GLOBAL, PER_UNIT
@@ -62,7 +62,7 @@ def targets(params: Params, units: list[str] | None, until: str | None) -> list[
     for unit in units or ():
         params.unit(unit)
     if until is None:
-        return [f"evaluate@{unit}" for unit in units or ()]  # the reports need every unit
+        return [end for unit in units or () for end in unit_ends(unit)]  # the reports need every unit
     if until in GLOBAL:
         return [until]
     if until not in PER_UNIT:

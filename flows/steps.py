@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from flows import git
-from flows.dvc import Dvc, DvcError, unit_stages
+from flows.dvc import Dvc, DvcError, unit_ends, unit_stages
 from flows.preflight import check_disk, tag_name
 from tmuad.arrivals import history, quarantine
 from tmuad.arrivals.files import move, place_tree
@@ -123,7 +123,7 @@ def admit(context: Context) -> None:
 
 def refit(context: Context) -> None:
     """4: `dvc repro` of the unit; the per-image cache makes it pay only for the new images."""
-    ran = context.dvc.call("reproduce", targets=[f"evaluate@{context.unit}"])
+    ran = context.dvc.call("reproduce", targets=unit_ends(context.unit))
     context.log(f"{len(ran)} stages ran: {', '.join(ran) or 'none, nothing had changed'}")
 
 

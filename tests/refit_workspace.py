@@ -74,7 +74,7 @@ def build(folder: Path) -> None:
 
 def fit(folder: Path) -> None:
     """`dvc repro` of the unit and a commit."""
-    code = "from flows.dvc import Dvc\nwith Dvc(print) as dvc: dvc.call('reproduce', targets=['evaluate@kit'])"
+    code = "from flows.dvc import Dvc\nwith Dvc(print) as dvc: dvc.call('reproduce', targets=['evaluate@kit', 'context@kit'])"
     python(folder, "-c", code)
     commit(folder, "fitted")
 

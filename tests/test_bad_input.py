@@ -307,7 +307,7 @@ def test_two_units_of_one_name(bench: Bench) -> None:
 def test_an_unknown_layout(bench: Bench) -> None:
     bench.params({"kit": {"root": "photos", "layout": "coco"}})
     status, _, err = bench.stage("prepare", "kit")
-    assert status == 1 and "units.kit.layout" in err and "'mvtec_ad', 'mvtec_loco' or 'folder'" in err
+    assert status == 1 and "units.kit.layout" in err and "'mvtec_ad', 'mvtec_loco', 'visa', 'bmad' or 'folder'" in err
     bench.params({})
     (bench.place / "photos/test").mkdir(parents=True)
     save(bench.place / "photos/test/a.png", kit(0))

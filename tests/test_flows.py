@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy
 from refit_workspace import ENVIRONMENT, ROOT, UNIT, arrive, banks, build, commit, copy, fit, python, run, set_refit
 
+from flows.dvc import unit_ends
 from tmuad.arrivals import history
 
 INCOMING = f"data/incoming/{UNIT}"
@@ -207,7 +208,7 @@ def test_a_version_travels_over_s3(fitted: Path, tmp_path: Path) -> None:
         assert "pushed" in done.stdout
         clone = tmp_path / "clone"
         run(tmp_path, "git", "clone", "-q", str(folder), str(clone))
-        python(clone, "-m", "dvc", "pull", "-q", f"evaluate@{UNIT}", "--with-deps", **keys)
-    repeated = python(clone, "-m", "dvc", "repro", f"evaluate@{UNIT}").stdout
+        python(clone, "-m", "dvc", "pull", "-q", *unit_ends(UNIT), "--with-deps", **keys)
+    repeated = python(clone, "-m", "dvc", "repro", *unit_ends(UNIT)).stdout
     assert "Running stage" not in repeated and "up to date" in repeated
     assert banks(clone) == banks(folder)

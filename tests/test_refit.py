@@ -32,6 +32,7 @@ from refit_workspace import (
 )  # fmt: skip
 
 from flows import runs
+from flows.dvc import unit_ends
 from flows.workspace_lock import BusyError, workspace_lock
 from tmuad.arrivals import history
 from tmuad.errors import ArtifactError, DataError, ParameterError, TmuadError
@@ -79,7 +80,7 @@ def test_new_images_become_a_version(fitted: Path, promoted: Path) -> None:
     assert run(promoted, "git", "tag", "--list").stdout.split() == [f"refit/{UNIT}/v0", f"refit/{UNIT}/v1"]
     admitted = sorted(path.name for path in (promoted / ROOT / "train/good").glob("part*"))
     assert [name.rsplit("-", 1)[0] for name in admitted] == ["part-0", "part-1"]
-    assert python(promoted, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert python(promoted, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date.")
     assert not (promoted / ".refit" / UNIT / "before").exists()
     assert banks(promoted)["patch_bank.safetensors"] != banks(fitted)["patch_bank.safetensors"]
     shown = python(promoted, "-m", "tmuad.cli", "history", "--unit", UNIT).stdout
@@ -124,7 +125,7 @@ def test_the_gate_rolls_back_and_keeps_the_images(workspace: Path) -> None:
     done = python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT, check=False)
     assert done.returncode == 2 and "shift of scores" in done.stdout
     assert state(workspace) == before
-    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert python(workspace, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date.")
     assert run(workspace, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
     last = history.read(UNIT)[-1]
     assert last.outcome == "rolled back" and last.version == "v0" and "shift" in last.reason
@@ -162,7 +163,7 @@ def test_killed_at_every_step_in_turn_it_still_ends_as_if_undisturbed(workspace:
     assert banks(workspace) == banks(promoted)
     assert run(workspace, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
     assert [(r.version, len(r.added)) for r in history.read(UNIT)][-1] == ("v1", 2)
-    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert python(workspace, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date.")
 
 
 def step_in(journal: Path) -> str:
@@ -192,7 +193,7 @@ def test_files_that_dvc_was_killed_while_writing_are_mended(workspace: Path) -> 
     Path(f".refit/{UNIT}/run.json").write_text(json.dumps(journal | {"step": "admit"}))
     python(workspace, "-m", "flows.command", "refit", "--unit", UNIT)
     assert history.read(UNIT)[-1].version == "v1"
-    assert python(workspace, "-m", "dvc", "status", f"evaluate@{UNIT}").stdout.strip().endswith("up to date.")
+    assert python(workspace, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date.")
 
 
 def test_an_unreachable_remote_is_told_and_tried_again(workspace: Path, tmp_path: Path) -> None:
@@ -208,8 +209,8 @@ def test_an_unreachable_remote_is_told_and_tried_again(workspace: Path, tmp_path
     assert "pushed" in done.stdout
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "-q", str(workspace), str(clone))
-    python(clone, "-m", "dvc", "pull", "-q", f"evaluate@{UNIT}", "--with-deps")
-    assert "up to date" in python(clone, "-m", "dvc", "repro", f"evaluate@{UNIT}").stdout
+    python(clone, "-m", "dvc", "pull", "-q", *unit_ends(UNIT), "--with-deps")
+    assert "up to date" in python(clone, "-m", "dvc", "repro", *unit_ends(UNIT)).stdout
     assert banks(clone) == banks(workspace)
 
 

@@ -105,7 +105,7 @@ class FinetuneParams(Section):
     crops_per_class: int = Field(200, ge=1)  # paper, IV-B
     crop_size: int = Field(32, ge=32, multiple_of=32)  # px
     epochs: int = Field(20, ge=1)  # at most
-    patience: int = Field(2, ge=1)  # epochs without a lower held-out loss after which training stops
+    patience: int = Field(4, ge=1)  # epochs without a lower held-out loss after which training stops
     batch_size: int = Field(64, ge=8, le=512)
     learning_rate: float = Field(3e-3, gt=0)
     seed: int = Field(0, ge=0)
@@ -118,6 +118,7 @@ ClassifierSlot = Annotated[
 
 class DescribeParams(Section):
     position: Literal["nine_grid", "vlm"] = "nine_grid"  # vlm: see VlmParams
+    confident: float = Field(0.9, ge=0, le=1)  # less sure than this of a class, the segmenter's label stands; 0: never
     fuzz: float = Field(
         0.06, ge=0, lt=0.17
     )  # an object this close to a cell's edge counts as in both cells (share of the side)

@@ -14,7 +14,7 @@ from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, loa
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
-from tmuad.describe.classifier import ObjectClassifier
+from tmuad.describe.classifier import ObjectClassifier, settled
 from tmuad.describe.description import ImageDescription, describe
 from tmuad.describe.slots import load_classifier, said_of_image
 from tmuad.describe.table import read_descriptions, scene_object
@@ -94,8 +94,10 @@ class Inspector:
         """As `inspect`, from the records of the scene and the feature task, which may come from the cache."""
         shape = (image.shape[0], image.shape[1])
         scene = unpack_scene(record)
-        objects = [o for _, _, o in resolve_objects(scene, self.classes)]
-        labels, _ = self.classifier.classify(scene.crops[[o.index for o in objects]])
+        resolved = resolve_objects(scene, self.classes)
+        objects = [o for _, _, o in resolved]
+        said, sure = self.classifier.classify(scene.crops[[o.index for o in objects]])
+        labels = settled(said, sure, [label for label, _, _ in resolved], self.params.describe.confident)
         found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
         description = said_of_image(self.params, image, describe(image_id, found))
         result = score_image(

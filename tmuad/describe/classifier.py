@@ -41,6 +41,18 @@ class ObjectClassifier(Protocol):
         """Hex digest of everything a result depends on: part of the key of every cached result."""
 
 
+def settled(
+    said: Sequence[str], probability: NDArray[np.float32], segmenter: Sequence[str], confident: float
+) -> list[str]:
+    """The class of each object: what the classifier `said` (Alg. 1, line 5), where it is `confident`; else the segmenter's.
+
+    A small classifier is unsure where two classes look alike on a crop, and the segmenter has told them apart by measures
+    the crop does not show. The paper has no such rule: `confident` 0 switches it off.
+    """
+    pairs = zip(said, probability.tolist(), segmenter, strict=True)
+    return [mine if sure >= confident else theirs for mine, sure, theirs in pairs]
+
+
 class ClipClassifier:
     """A fine-tuned CLIP: softmax over the scaled cosines between a crop and the prompts of the classes.
 

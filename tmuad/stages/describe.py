@@ -3,6 +3,7 @@
 import numpy as np
 
 from tmuad.config import Params
+from tmuad.describe.classifier import settled
 from tmuad.describe.description import ImageDescription, describe
 from tmuad.describe.placing import load_corrections, place, write_placed
 from tmuad.describe.slots import load_classifier, said_positions
@@ -17,7 +18,7 @@ from tmuad.workspace import CORRECTIONS, UnitPaths
 
 def run(params: Params, unit: str) -> None:
     paths, shape = UnitPaths(unit), shape_of(params)
-    segments = read_parquet(paths.segments, ["image_id", "source", "candidate", "runs"]).to_pandas()
+    segments = read_parquet(paths.segments, ["image_id", "source", "candidate", "label", "runs"]).to_pandas()
     grounded = segments[segments["source"] == "grounded"].groupby("image_id", sort=False)
     classifier = load_classifier(paths.classifier, params.compute)
     task = scene_task(params, unit)
@@ -28,7 +29,8 @@ def run(params: Params, unit: str) -> None:
             described.append(describe(ref.image_id, []))
             continue
         mine = grounded.get_group(ref.image_id)
-        labels, _ = classifier.classify(record["crops"][mine["candidate"].to_numpy()])
+        said, sure = classifier.classify(record["crops"][mine["candidate"].to_numpy()])
+        labels = settled(said, sure, mine["label"].tolist(), params.describe.confident)
         runs = [np.asarray(r, dtype=np.uint32) for r in mine["runs"]]
         rows = zip(labels, runs, mine["candidate"], strict=True)
         objects = [scene_object(label, r, shape, int(candidate)) for label, r, candidate in rows]

@@ -13,7 +13,7 @@ from tmuad.data.demo.shapes import Field
 from tmuad.data.demo.textures import Atlas
 
 TOUCHING = 0.2  # share of the good images in which two neighbours touch
-_MIN_GAP = 0.009
+_MIN_GAP = 0.014
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ KITS: dict[str, Kit] = {
         slots=(
             Slot("{mask}_board", 0.265, 0.315, spin=4),
             Slot("heat_sink", 0.20, 0.80, spin=5),
-            *(Slot("capacitor", 0.605 + 0.148 * k, 0.155, 0, 10, "capacitors") for k in range(3)),
+            *(Slot("capacitor", 0.585 + 0.160 * k, 0.155, 0, 10, "capacitors") for k in range(3)),
             *(Slot("{plastic}_connector", 0.72, 0.355 + 0.125 * k, 0, 6, "connectors") for k in range(2)),
             *(Slot("resistor", 0.465 + 0.105 * k, 0.77, 90, 7, "resistors") for k in range(4)),
         ),
