@@ -61,10 +61,13 @@ def test_scoring_twice_writes_the_same_files(scoring: Bench, tmp_path: Path) -> 
 
 
 def test_an_image_of_another_size_is_judged_like_its_small_self(scoring: Bench, tmp_path: Path) -> None:
-    small, large = save(tmp_path / "s.png", kit(60)), save(tmp_path / "l.png", kit(60).repeat(3, 0).repeat(3, 1))
+    faulty = kit(60, discs=1)
+    small, large = save(tmp_path / "s.png", faulty), save(tmp_path / "l.png", faulty.repeat(3, 0).repeat(3, 1))
     one, other = score(scoring, small, large, out=tmp_path / "out")
-    assert one["verdict"] == other["verdict"] == "good"
+    assert one["verdict"] == other["verdict"] == "anomalous"
     assert one["text"].split(";")[0] == other["text"].split(";")[0]
+    missing = [[r["sentence"] for r in o["reasons"] if r["attribute"] == "missing"] for o in (one, other)]
+    assert missing[0] == missing[1] != []
 
 
 def test_bad_images_end_the_run_or_are_outcomes(scoring: Bench, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class DemoParams(Section):
     categories: tuple[DemoCategory, ...] = Field(("hardware_kit", "electronics_tray"), min_length=1)
     seed: int = Field(7, ge=0)
     size: int = Field(384, ge=96, le=1024)
-    train: int = Field(60, ge=1)
+    train: int = Field(90, ge=1)
     validation: int = Field(20, ge=1)
     test_good: int = Field(24, ge=1)
     per_fault: int = Field(4, ge=1)  # test images of each kind of fault

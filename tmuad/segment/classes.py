@@ -27,6 +27,7 @@ STRAY = 0.03  # a look seen in a smaller share of the normal images is a slip of
 RARE = 0.1  # a class is seen in at least this share of the normal images
 CLUMP = 0.5  # a class with more of its members made of other classes' parts is no class
 CLEARER = 0.6  # touching parts are told apart when the worst of them fits its class this much better than the whole
+UNLIKE, BETTER = 1.3, 0.75  # a whole this far from every class need not fit so much worse than its parts
 FAR = 4.0  # robust distance from which an object does not look like its class
 
 
@@ -56,9 +57,10 @@ class ObjectClasses:
         """
         whole = self.distances(component.descriptor)
         best, cost = [(int(whole.argmin()), component)], float(whole.min())
+        clearer = BETTER if cost > UNLIKE else CLEARER
         for split in component.splits:
             parts = [self.distances(piece.descriptor) for piece in split]
-            if (worst := float(max(part.min() for part in parts))) < min(CLEARER * cost, FAR):
+            if (worst := float(max(part.min() for part in parts))) < min(clearer * cost, FAR):
                 best = [(int(part.argmin()), piece) for part, piece in zip(parts, split, strict=True)]
                 cost = worst
         return best

@@ -13,7 +13,7 @@ from tmuad.data.demo.shapes import Field
 from tmuad.data.demo.textures import Atlas
 
 TOUCHING = 0.2  # share of the good images in which two neighbours touch
-_MIN_GAP = 0.014
+_MIN_GAP = 0.022
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ KITS: dict[str, Kit] = {
         sized=("capacitor", "connector", "resistor"),
         roam=("capacitor", "resistor", "connector"),
         smallest_part=0.006,
-        jitter=0.018,
+        jitter=0.014,
         ground=Ground(Material((0.36, 0.37, 0.355), gloss=7.0, sheen=0.02), "mottle", 0.045, "dimples", 1.1),
         light=Light(azimuth=math.radians(-38), elevation=math.radians(50), power=1.12, ambient=0.30),
     ),
