@@ -170,7 +170,7 @@ def push(context: Context) -> None:
     waiting = set(json.loads(PENDING_PUSH.read_text())) if PENDING_PUSH.exists() else set()
     write_atomic(PENDING_PUSH, json.dumps(sorted(waiting | {context.unit})).encode())
     try:
-        targets = [context.run.data_file, *unit_stages(context.unit, PER_UNIT)]
+        targets = [context.run.data_file, "settings", *unit_stages(context.unit, PER_UNIT)]
         sent = context.dvc.call("push", targets=targets, remote=settings.remote)
     except DvcError as error:
         name = settings.remote or remotes["default"]
