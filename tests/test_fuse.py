@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +235,11 @@ def test_a_broken_calibration_names_itself_and_the_remedy(tmp_path: Path, conten
     path.unlink()
     with pytest.raises(ArtifactError):
         load_calibration(path)
+
+
+def test_regions_without_a_class_count_less_than_objects() -> None:
+    maps = {bank: np.zeros((2, 2), np.float32) for bank in BANKS} | {"objects": np.full((2, 2), 5, np.float32)}
+    ones = dict.fromkeys(BANKS, 1.0)
+    objects = fuse(maps, calibration(ones, ones), CALIBRATED)
+    regions = fuse(maps, replace(calibration(ones, ones), by_class=False), CALIBRATED)
+    np.testing.assert_allclose(regions, CALIBRATED.regions * objects, rtol=1e-6)

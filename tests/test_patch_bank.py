@@ -35,9 +35,10 @@ def photo(seed: int, side: int = SIDE) -> PatchImage:
 
 
 def spoilt(image: PatchImage, y: int = 11, x: int = 4) -> PatchImage:
-    detail = image.features[DETAIL].copy()
+    detail, surface = (image.features[name].copy() for name in (DETAIL, "surface"))
     detail[y : y + 2, x : x + 2] += 4
-    return PatchImage({**image.features, DETAIL: detail}, image.classes)
+    surface[y // 2, x // 2] += 2
+    return PatchImage({DETAIL: detail, "surface": surface}, image.classes)
 
 
 def defects(seed: int, n: int = 40, side: int = SIDE) -> Defects:

@@ -140,7 +140,7 @@ class PatchBankParams(Section):
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
     max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from all images
-    distance_weight: float = Field(0.1, ge=0)  # of the bank's distances beside the detector's excess
+    distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
     seed: int = Field(0, ge=0)
 
 
@@ -171,6 +171,7 @@ class FuseParams(Section):
 
     method: Literal["calibrated", "paper"] = "calibrated"
     paper: BankWeights = BankWeights(text=0.05, objects=0.30, patches=0.65)  # lambda_1 to lambda_3 of Eq. 5
+    regions: float = Field(0.25, ge=0)  # of the object bank's weight, in a unit without object classes
     calibrated: BankWeights = BankWeights(text=2.0)  # weights of the standardised maps
 
 

@@ -155,11 +155,11 @@ class PatchBank:
         """(h, w) of the finest layer: how unusual each patch is, in normal standard deviations; about 0 where normal."""
         maps = {name: self.scales[name](m) for name, m in self._normalised(image).items()}
         shape = max((m.shape for m in maps.values()), key=lambda s: s[0])
-        # A layer of fewer, wider patches is the steadier witness: it counts by the width of its patches.
-        widths = {name: 1 / maps[name].shape[0] for name in self.layers}
+        # A layer of fewer, larger patches is the steadier witness: it counts by the area of its patches.
+        areas = {name: 1 / maps[name].size for name in self.layers}
         distance = np.zeros(shape, dtype=np.float32)
-        for name, width in widths.items():
-            weight = np.float32(width / sum(widths.values()))
+        for name, area in areas.items():
+            weight = np.float32(area / sum(areas.values()))
             distance += weight * interpolate(maps[name], (shape[0], shape[1]))
         if self.detector is None:
             return distance

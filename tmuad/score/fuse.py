@@ -37,6 +37,7 @@ class Calibration:
     false_alarm_rate: float  # promised
     normal_scores: tuple[float, ...]  # S_image of the held-out images, ascending
     warning: str = ""
+    by_class: bool = True  # whether the unit has object classes; without, the object bank compares mere regions
 
     @property
     def normals(self) -> int:
@@ -98,7 +99,10 @@ def fuse(maps: Maps, calibration: Calibration | None, params: FuseParams) -> NDA
         excess = np.logaddexp(np.float32(0), (maps[bank] - centre) / scale) - np.logaddexp(
             np.float32(0), -centre / scale
         )
-        fused += np.float32(getattr(params.calibrated, bank)) * excess
+        weight = getattr(params.calibrated, bank)
+        if bank == "objects" and not calibration.by_class:
+            weight *= params.regions
+        fused += np.float32(weight) * excess
     return fused
 
 

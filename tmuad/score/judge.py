@@ -33,16 +33,21 @@ class Verdict:
 
 
 def calibrate(
-    normals: Sequence[BankResult], shape: tuple[int, int], fusion: FuseParams, decide: DecideParams
+    normals: Sequence[BankResult],
+    shape: tuple[int, int],
+    fusion: FuseParams,
+    decide: DecideParams,
+    by_class: bool = True,
 ) -> Calibration:
-    """Standardise the banks and set the threshold on held-out normal images."""
+    """Standardise the banks and set the threshold on held-out normal images; `by_class`: the unit has object classes."""
     reliability = reliability_of([r.findings for r in normals])
     maxima: dict[str, list[float]] = {bank: [] for bank in BANKS}
     for result in normals:
         for bank, values in result.maps(shape, reliability).items():
             maxima[bank].append(float(values.max()))
     centre, scale = standardisation({bank: np.array(values) for bank, values in maxima.items()})
-    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, (np.nan,) * len(normals))
+    unset = (np.nan,) * len(normals)
+    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, unset, by_class=by_class)
     scores = sorted(float(fuse(r.maps(shape, reliability), draft, fusion).max()) for r in normals)
     threshold, warning = choose_threshold(np.array(scores), decide.false_alarm_rate)
     return replace(draft, threshold=threshold, normal_scores=tuple(scores), warning=warning)

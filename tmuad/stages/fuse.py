@@ -26,7 +26,8 @@ def run(params: Params, unit: str) -> None:
     results = read_results(read_parquet(paths.bank_scores), read_parquet(paths.bank_findings))
     held_out = {ref.image_id for ref in unit_images(unit, params, ["validation"])}
     normals = [r for r in results if r.image_id in held_out]
-    calibration = calibrate(normals, shape, params.fuse, params.decide.of(unit))
+    by_class = any(description.classes for description in descriptions.values())
+    calibration = calibrate(normals, shape, params.fuse, params.decide.of(unit), by_class)
     calibration.save(paths.calibration)
     if calibration.warning:
         log.warning("%s: %s", unit, calibration.warning)
