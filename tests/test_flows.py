@@ -145,6 +145,13 @@ def test_deployed_it_runs_on_schedule(api: str, fitted: Path, tmp_path: Path) ->
     assert json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])["by"].endswith("by schedule")
 
 
+def last_run(api: str, state: str) -> dict[str, Any]:
+    """The latest run that ended in `state`; the deployments of other tests leave a hundred scheduled ones."""
+    ended = {"state": {"type": {"any_": [state]}}}
+    runs: list[dict[str, Any]] = ask(api, "flow_runs/filter", flow_runs=ended, sort="START_TIME_DESC", limit=1)
+    return runs[0]
+
+
 def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tmp_path: Path) -> None:
     folder = copy(fitted, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
@@ -158,7 +165,7 @@ def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tm
     rows = ask(api, "artifacts/filter", artifacts={"key": {"any_": ["reproduce"]}}, limit=1)[0]["data"]
     stages = [row["stage"] for row in json.loads(rows)]
     assert stages[0] == f"{ROOT}.dvc" and stages.index(f"segment@{UNIT}") < stages.index(f"finetune@{UNIT}")
-    run_id = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=1)[0]["id"]
+    run_id = last_run(api, "COMPLETED")["id"]
     tasks = ask(api, "task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
     assert {task["name"] for task in tasks} == set(stages)
     wrong = python(folder, "-m", "flows.reproduce", "--until", "fit", check=False, **settings)
@@ -172,9 +179,7 @@ def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: P
     (folder / "params.yaml").write_text((folder / "params.yaml").read_text() + "# changed\n")
     done = python(folder, "-m", "flows.refit", "--units", UNIT, "kti", check=False, **settings)
     assert done.returncode == 1
-    runs = ask(api, "flow_runs/filter", sort="START_TIME_DESC", limit=50)
-    state = next(run["state"] for run in runs if run["state_type"] != "SCHEDULED")  # of other tests' deployments
-    assert state["type"] == "FAILED"
+    state = last_run(api, "FAILED")["state"]
     assert "uncommitted changes in params.yaml" in state["message"] and "unknown unit 'kti'" in state["message"]
     assert (folder / INCOMING / "one.png").exists()
 
