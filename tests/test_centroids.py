@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tmuad.banks.centroids import FLOOR, SHRINK, Calibration, Whitening, kmeans, load_tensors, nearest, take
+from tmuad.banks.centroids import Whitening, kmeans, load_tensors, nearest, take
 from tmuad.errors import ArtifactError
 
 
@@ -99,24 +99,6 @@ def test_kmeans_is_deterministic_on_the_sphere_and_finds_clusters() -> None:
     np.testing.assert_array_equal(found, kmeans(points, 4, seed=0))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
     assert (nearest(centres, found)[0] < 0.02).all()
-
-
-def test_calibration_equals_the_definition() -> None:
-    distance, index = abs(rows(0, 30, 1)[:, 0]), np.random.default_rng(1).integers(0, 4, 30)
-    calibration = Calibration.fit(distance, index, 5)
-    log = np.log(distance.astype(np.float64) + FLOOR)
-    for k in range(5):
-        mine = log[index == k]
-        mean = (mine.sum() + SHRINK * log.mean()) / (len(mine) + SHRINK)
-        assert calibration.mean[k] == pytest.approx(mean, abs=1e-5)
-    surprise = calibration(distance, index)
-    assert abs(surprise.mean()) < 0.1 and 0.7 < surprise.std() < 1.3
-    assert (calibration(distance * 2, index) > surprise).all()
-
-
-def test_equal_distances_do_not_divide_by_zero() -> None:
-    calibration = Calibration.fit(np.full(9, 0.5, np.float32), np.zeros(9, np.int64), 2)
-    assert np.isfinite(calibration(np.float32([0.5, 0.6]), np.array([0, 1]))).all()
 
 
 def test_a_missing_array_is_named_with_its_file() -> None:

@@ -1,4 +1,4 @@
-"""What the two image banks share: whitened features on a sphere, K-means centroids, and what distance is normal at each."""
+"""What the image banks share: whitened features on a sphere, K-means centroids, the nearest of them, and loading."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ Matrix = NDArray[np.float32]
 
 BLOCK = 65536  # rows compared with the bank at once, so that memory stays bounded
 FLOOR = 1e-3  # added to a distance before its logarithm
-SHRINK = 50  # a centroid with this few normal features is believed half, and the average of all centroids half
 
 
 @dataclass(frozen=True)
@@ -78,29 +77,6 @@ def nearest(unit: Matrix, centroids: Matrix) -> tuple[Matrix, NDArray[np.int64]]
         index[rows] = similarity.argmax(axis=1)
         distance[rows] = 1 - similarity[np.arange(len(similarity)), index[rows]]
     return np.maximum(distance, 0), index
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What distance is normal at each centroid, as mean and spread of its logarithm."""
-
-    mean: Matrix  # (K,)
-    spread: Matrix  # (K,)
-
-    @classmethod
-    def fit(cls, distance: Matrix, index: NDArray[np.int64], clusters: int) -> "Calibration":
-        log = np.log(distance.astype(np.float64) + FLOOR)
-        count = np.bincount(index, minlength=clusters)
-        overall = log.mean()
-        mean = (np.bincount(index, log, clusters) + SHRINK * overall) / (count + SHRINK)
-        residual = (log - mean[index]) ** 2
-        spread = np.sqrt((np.bincount(index, residual, clusters) + SHRINK * residual.mean()) / (count + SHRINK))
-        return cls(mean.astype(np.float32), np.maximum(spread, 1e-3).astype(np.float32))
-
-    def __call__(self, distance: Matrix, index: NDArray[np.int64]) -> Matrix:
-        """How many normal spreads each distance lies above the normal mean of its centroid."""
-        surprise: Matrix = (np.log(distance + np.float32(FLOOR)) - self.mean[index]) / self.spread[index]
-        return surprise
 
 
 def take(tensors: Mapping[str, NDArray[np.generic]], name: str, path: object) -> Matrix:
