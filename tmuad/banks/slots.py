@@ -1,23 +1,42 @@
 """Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
 from tmuad.banks.objects import Labelled, ObjectBank
 from tmuad.banks.patches import Defects, PatchBank, PatchImage
 from tmuad.config import ObjectBankParams, PatchBankParams
+from tmuad.encode.filters import object_channels
 from tmuad.engine import ImageRef
+from tmuad.errors import ParameterError
 
 AnyObjectBank = ObjectBank | CosineObjectBank
 AnyPatchBank = PatchBank | CosinePatchBank
 
 
 def fit_patch_bank(images: Iterable[PatchImage], params: PatchBankParams, defects: Sequence[Defects]) -> AnyPatchBank:
-    """See the banks' own `fit`."""
+    """See the banks' own `fit`.
+
+    Raises:
+        ParameterError: `params.layers` names a layer that no encoder has.
+    """
+    if params.layers:
+        images = (_with_layers(image, params.layers) for image in images)
     if params.distance == "cosine":
         return CosinePatchBank.fit(images, params)
-    return PatchBank.fit(list(images), params, defects)
+    return PatchBank.fit(list(images), params, defects if params.detector else [])
+
+
+def _with_layers(image: PatchImage, layers: Sequence[str]) -> PatchImage:
+    """What a bank of some layers learns from; asked about an image later, it looks at the layers that it has."""
+    if unknown := [name for name in layers if name not in image.features]:
+        known = ", ".join(sorted(image.features))
+        raise ParameterError(f"patch_bank.layers: no layer {', '.join(unknown)}; the encoders have: {known}")
+    return replace(image, features={name: image.features[name] for name in layers})
 
 
 def fit_object_bank(
@@ -26,8 +45,26 @@ def fit_object_bank(
     """From `objects_of(images, by_class)`: the objects of the classes, or the open segments."""
     if params.distance == "cosine":
         return CosineObjectBank.fit(objects_of(train, False), params)
-    objects = ObjectBank.fit(objects_of(train, True), params)
-    return objects if objects.groups else ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit
+    if params.channels == "all":
+        return _fit_objects(objects_of, train, params)
+    kept = object_channels(params.channels)
+    fewer = params.model_copy(update={"dimensions": min(params.dimensions, int(kept.sum()))})
+
+    def seen(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for labels, features in objects_of(images, by_class):
+            yield labels, np.where(kept, features, np.float32(0))
+
+    bank = _fit_objects(seen, train, fewer)
+    # An axis may still point a little into a channel that was hidden; what is asked later shows all channels.
+    return ObjectBank({n: replace(g, axes=np.where(kept[:, None], g.axes, np.float32(0))) for n, g in bank.groups.items()})
+
+
+def _fit_objects(
+    objects_of: Callable[[list[ImageRef], bool], Iterator[Labelled]], train: list[ImageRef], params: ObjectBankParams
+) -> ObjectBank:
+    if params.segments == "auto" and (objects := ObjectBank.fit(objects_of(train, True), params)).groups:
+        return objects
+    return ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit, or regions are asked for
 
 
 def load_patch_bank(path: Path) -> AnyPatchBank:
