@@ -19,6 +19,8 @@ from tmuad.segment.scene import unpack_scene
 HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "violet", "magenta")
 HUE_ANGLES = np.array([35, 65, 100, 145, 200, 270, 310, 345])  # degrees in the a, b plane
 GREYS = ("black", "dark grey", "grey", "light grey", "white")
+NAMES = (*HUES, *GREYS)
+STEP = 4  # px: colours are sampled
 GREY_BELOW = 9.0  # chroma, Lab units: less is no colour
 LIGHT = (35.0, 65.0)  # lightness: below dark, above bright
 AMOUNTS = ((0.5, "mostly"), (0.2, "much"), (0.05, "some"), (0.01, "a little"))  # share of the pixels, from
@@ -47,11 +49,11 @@ class CaptionTask:
 
 def image_words(lab: NDArray[np.float32]) -> str:
     """Colours by their amount, lightness and busyness of a whole image (H, W, 3) in Lab."""
-    names, counts = np.unique(_names(lab.reshape(-1, 3)), return_counts=True)
-    order = np.lexsort((names, -counts))
+    counts = np.bincount(_colours(lab[::STEP, ::STEP].reshape(-1, 3)), minlength=len(NAMES))
+    order = np.argsort(-counts, kind="stable")
     shares = counts[order] / counts.sum()
     parts = []
-    for name, share in zip(names[order], shares, strict=True):
+    for name, share in zip(np.array(NAMES)[order], shares, strict=True):
         amount = next((word for least, word in AMOUNTS if share >= least), None)
         if amount:
             parts.append(f"{amount} {name}")
@@ -65,7 +67,8 @@ def segment_words(lab: NDArray[np.float32], mask: masks.Mask) -> str:
     """Colour, size and form of the segment under `mask` (H, W) of an image (H, W, 3) in Lab; empty for no pixel."""
     if not mask.any():
         return ""
-    colour = _names(np.median(lab[mask], axis=0, keepdims=True))[0]
+    inside = lab[::STEP, ::STEP][mask[::STEP, ::STEP]]
+    colour = NAMES[int(_colours(np.median(inside if len(inside) else lab[mask], axis=0, keepdims=True))[0])]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     height, width = int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
     size = next(word for least, word in SIZES if mask.mean() >= least)
@@ -87,11 +90,11 @@ def _level(value: float, bounds: tuple[float, float], words: tuple[str, str, str
     return words[int(np.searchsorted(bounds, value))]
 
 
-def _names(rows: NDArray[np.float32]) -> NDArray[np.str_]:
-    """The name of each colour (n, 3) in Lab."""
+def _colours(rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The place in NAMES of each colour (n, 3) in Lab."""
     chroma = np.hypot(rows[:, 1], rows[:, 2])
     angle = np.degrees(np.arctan2(rows[:, 2], rows[:, 1])) % 360
     apart = np.abs(angle[:, None] - HUE_ANGLES)
-    hue = np.array(HUES)[np.minimum(apart, 360 - apart).argmin(axis=1)]
-    grey = np.array(GREYS)[np.clip(rows[:, 0] // 20, 0, 4).astype(int)]
-    return np.asarray(np.where(chroma < GREY_BELOW, grey, hue))
+    hue = np.minimum(apart, 360 - apart).argmin(axis=1)
+    grey = np.clip(rows[:, 0] // 20, 0, 4).astype(int)
+    return np.asarray(np.where(chroma < GREY_BELOW, len(HUES) + grey, hue))

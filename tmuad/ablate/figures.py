@@ -66,10 +66,10 @@ def subset_map(
     return fuse(kept, calibration, fusion)
 
 
-def lone_score(result: BankResult, bank: str, shape: tuple[int, int], calibration: Calibration) -> float:
-    """The maximum of one image bank's map, without making the others."""
+def lone_score(result: BankResult, bank: str, shape: tuple[int, int], reliability: dict[str, float]) -> float:
+    """The maximum of one bank's map, without making the others."""
     if bank == "patches":
         return float(upsample(result.patch_distance, shape).max())
     if bank == "objects":
         return float(object_map(result.regions, result.region_distance, shape).max())
-    return float(text_map(weigh(result.findings, calibration.reliability), shape).max())
+    return float(text_map(weigh(result.findings, reliability), shape).max())

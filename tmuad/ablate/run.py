@@ -12,7 +12,7 @@ from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
 from tmuad.ablate.encoded import caption_task, novelty, texts_of
 from tmuad.ablate.figures import image_cells, lone_score, pixel_cells, subset_map, test_rows
 from tmuad.ablate.refit import refitted
-from tmuad.ablate.rescore import FittedUnit, Rescored, rescore
+from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
 from tmuad.ablate.variants import Variant, check_all, check_weights, load_variants, named, params_of, selected
 from tmuad.cache import Cache, Record, fingerprint
@@ -23,7 +23,7 @@ from tmuad.engine import map_images
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.cells import Cell, Cells
 from tmuad.models.slots import weight_digests
-from tmuad.score.fuse import Calibration
+from tmuad.score.fuse import Calibration, reliability_of
 from tmuad.score.judge import calibrate
 from tmuad.stages.common import shape_of
 from tmuad.stages.maps import truths
@@ -42,7 +42,7 @@ def run_group(params: Params, unit: str, group: str) -> None:
     variants = load_variants()
     check_all(variants, params)
     chosen = selected(variants, params, group)
-    inputs = inputs_of(unit)
+    inputs = inputs_of(unit, group)
     outcomes = run_variants(params, unit, chosen, inputs)
     write_results(Results(unit, group, params.profile, inputs, outcomes))
 
@@ -51,7 +51,7 @@ def run_one(params: Params, unit: str, name: str) -> Outcome:
     """One variant by name; nothing is written."""
     variant = named(load_variants(), name)
     check_weights(name, params_of(name, variant, params))
-    return run_variants(params, unit, {name: variant}, inputs_of(unit))[name]
+    return run_variants(params, unit, {name: variant}, inputs_of(unit, variant.group))[name]
 
 
 def run_variants(
@@ -117,7 +117,8 @@ def _alone(fitted: FittedUnit, name: str, variant: Variant) -> Outcome:
         values = novelty(texts[0], texts[1], variant.encoded.by)
         scores = {ref.image_id: float(value) for ref, value in zip(test, values, strict=True)}
         return _outcome(changed, image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed)))
-    rescored = rescore(fitted, changed)
+    timed = variant.group == "clusters" and changed.patch_bank == fitted.params.patch_bank
+    rescored = compared_again(fitted) if timed else rescore(fitted, changed)
     scores = _scores(fitted, rescored, variant, changed)
     cells = image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed))
     return _outcome(changed, cells, {f"seconds {k}": v for k, v in rescored.seconds.items()})
@@ -134,9 +135,11 @@ def _scores(fitted: FittedUnit, rescored: Rescored, variant: Variant, changed: P
     shape = shape_of(changed)
     test = {ref.image_id for ref in fitted.images("test")}
     results = [r for r in rescored.results if r.image_id in test]
+    if len(variant.banks) == 1:  # a bank alone needs no calibration but the reliability of its findings
+        held_out = {ref.image_id for ref in fitted.images("validation")}
+        reliability = reliability_of([r.findings for r in rescored.results if r.image_id in held_out])
+        return {r.image_id: lone_score(r, variant.banks[0], shape, reliability) for r in results}
     calibration = _calibration(fitted, rescored, changed)
-    if len(variant.banks) == 1:
-        return {r.image_id: lone_score(r, variant.banks[0], shape, calibration) for r in results}
     scores: Scores = {}
     for r in results:
         maps = r.maps(shape, calibration.reliability)

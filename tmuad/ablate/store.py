@@ -22,7 +22,16 @@ from tmuad.workspace import SETTINGS, UnitPaths
 
 RUNS = Path("ablations/runs")
 RESULTS = Path("ablations/results")
-NO_SETTING = ("decide", "refit", "demo", "profile")  # of artifacts/params.yaml: nothing of a variant depends on them
+# Sections of artifacts/params.yaml that the variants of a group depend on, as ablations/dvc.yaml says too. What decides
+# about the artifacts below is in these already.
+READS: dict[str, tuple[str, ...]] = {
+    "banks": ("fuse", "evaluate", "data"),
+    "text": ("text_score", "segment", "weights", "evaluate", "data"),
+    "objects": ("object_bank", "encode", "weights", "evaluate", "data"),
+    "patches": ("patch_bank", "encode", "weights", "evaluate", "data"),
+    "clusters": ("patch_bank", "encode", "weights", "fuse", "evaluate", "data"),
+}
+NO_SETTING = ("decide", "refit", "demo", "profile")  # what no variant of another group depends on
 DIGITS = 12  # of a digest that people read
 
 
@@ -56,13 +65,18 @@ def parameters_digest(params: Params) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def inputs_of(unit: str) -> dict[str, str]:
-    """Digests of what every variant of `unit` is made from: its artifacts, and the settings in force."""
+def inputs_of(unit: str, group: str) -> dict[str, str]:
+    """Digests of what the variants of a group are made from: artifacts of `unit`, and the settings in force.
+
+    Raises:
+        ArtifactError: the unit is not fitted.
+    """
     paths = UnitPaths(unit)
     files = (paths.manifest, paths.descriptions, paths.bank_scores, paths.bank_findings)
     digests = {path.name: hashlib.sha256(_bytes(path)).hexdigest()[:DIGITS] for path in files}
     settings = yaml.safe_load(_bytes(SETTINGS))
-    kept = {key: value for key, value in settings.items() if key not in NO_SETTING}
+    reads = READS.get(group) or sorted(set(settings) - set(NO_SETTING))
+    kept = {key: settings.get(key) for key in reads}
     return digests | {"settings": hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:DIGITS]}
 
 

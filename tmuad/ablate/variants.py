@@ -1,6 +1,7 @@
 """The declared variants: variants.yaml as typed records, and the parameters each of them is run with."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ MAY_CHANGE: dict[str, tuple[str, ...]] = {
     "clusters": ("patch_bank",),
     "cost": (),
 }
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+NAME = r"[a-z0-9][a-z0-9-]*"
 
 
 class Encoded(Section):
@@ -39,7 +40,7 @@ class Encoded(Section):
 class Variant(Section):
     """One entry of variants.yaml, whose head says what the keys mean."""
 
-    group: Group
+    group: Group  # the key at the file's top under which it stands
     profile: Literal["any", "embedded", "paper"] = "any"
     table: int | None = Field(None, ge=1, le=11)
     figure: int | None = Field(None, ge=7, le=18)
@@ -66,17 +67,31 @@ def load_variants(path: Path = VARIANTS) -> dict[str, Variant]:
     if not path.is_file():
         raise ParameterError(f"{path}: no such file; it lists the variants that `make tables` runs")
     raw = read_yaml(path)
-    if not isinstance(raw, dict) or set(raw) != {"variants"} or not isinstance(raw["variants"], dict):
-        raise ParameterError(f"{path}: expected one key at the top, `variants`, and under it a mapping by name")
-    return {str(name): _parsed(path, str(name), entry) for name, entry in raw["variants"].items()}
+    if not isinstance(raw, dict):
+        raise ParameterError(f"{path}: expected groups of variants at the top: {', '.join(GROUPS)}")
+    variants: dict[str, Variant] = {}
+    for group, entries in raw.items():
+        if group not in GROUPS:
+            raise ParameterError(f"{path}: unknown group '{group}'{_near(str(group), GROUPS)}; known: {', '.join(GROUPS)}")
+        if not isinstance(entries, dict | None):
+            raise ParameterError(f"{path}: {group}: expected variants by name, found {entries!r}")
+        for name, entry in (entries or {}).items():
+            if name in variants:
+                raise ParameterError(f"{path}: variant '{name}' stands twice, in {variants[name].group} and in {group}")
+            variants[str(name)] = _parsed(path, group, name, entry)
+    return variants
 
 
-def _parsed(path: Path, name: str, entry: object) -> Variant:
+def _parsed(path: Path, group: str, name: object, entry: object) -> Variant:
     where = f"{path}: variant '{name}'"
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise ParameterError(f"{where}: a name has lower-case letters, digits and hyphens")
     if not isinstance(entry, dict):
         raise ParameterError(f"{where}: expected a mapping, found {entry!r}")
+    if "group" in entry:
+        raise ParameterError(f"{where}: its group is the key above it, '{group}'; leave `group` out")
     try:
-        variant = Variant.model_validate(entry)
+        variant = Variant.model_validate({**entry, "group": group})
     except ValidationError as error:
         raise ParameterError(f"{where}: {_explain(error.errors()[0])}") from None
     if variant.group in MAY_CHANGE:
@@ -100,7 +115,7 @@ def _explain(detail: Any) -> str:
     last = str(detail["loc"][-1]) if detail["loc"] else ""
     if detail["type"] == "extra_forbidden":
         section: type[Section] = Encoded if detail["loc"][0] == "encoded" else Variant
-        known = [field.alias or field_name for field_name, field in section.model_fields.items()]
+        known = [f.alias or field_name for field_name, f in section.model_fields.items() if field_name != "group"]
         return f"unknown key '{key}'{_near(last, known)}; known here: {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{key}: required, but not given"
