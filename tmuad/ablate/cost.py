@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from tmuad.ablate.rescore import FittedUnit
 from tmuad.config import Params
@@ -18,6 +18,7 @@ from tmuad.workspace import UnitPaths
 
 IMAGES = 12  # that are timed, spread over the test images; one more before them warms up
 STAGES = ("read", "segment", "encode", "describe", "text bank", "object bank", "patch bank", "fuse")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -25,9 +26,9 @@ class _Clock:
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
-    def __call__(self, stage: str, call: Callable[[], T]) -> T:
+    def __call__(self, stage: str, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         start = time.perf_counter()
-        result = call()
+        result = call(*args, **named)
         self.seconds[stage] += time.perf_counter() - start
         return result
 
@@ -44,24 +45,22 @@ def seconds_per_image(fitted: FittedUnit) -> dict[str, float]:
     for ref in [*chosen[:1], *chosen]:
         if ref is chosen[0]:
             clock = _Clock()  # the first image was for warming up: models load, thread pools start
-        image = clock("read", lambda: load_image(ref.path, params.data))
-        scene = clock("segment", lambda: run_once(task.after, image))
-        record = clock("encode", lambda: task(image, scene))
+        image = clock("read", load_image, ref.path, params.data)
+        scene = clock("segment", run_once, task.after, image)
+        record = clock("encode", task, image, scene)
         start = time.perf_counter()
         _, description = inspector.judge_records(scene, record, image, ref.image_id)
         whole = time.perf_counter() - start
         before = sum(clock.seconds.values())
-        clock("text bank", lambda: find_differences(description, inspector.text_bank, params.text_score))
+        clock("text bank", find_differences, description, inspector.text_bank, params.text_score)
         objects = inspector.object_bank
         asked = object_features(record, description) if objects.by_class else region_features(record)
-        clock("object bank", lambda: objects.distances(*asked))
+        clock("object bank", objects.distances, *asked)
         looked_at = patch_image(record, description, params.data.size)
-        clock("patch bank", lambda: inspector.patch_bank.distances(looked_at))
+        clock("patch bank", inspector.patch_bank.distances, looked_at)
         regions = fitted.regions.get(ref.image_id, [])
-        result = score_image(
-            description, regions, record, inspector.text_bank, objects, inspector.patch_bank, params
-        )
-        clock("fuse", lambda: judge(result, description, shape, inspector.calibration, params.fuse))
+        result = score_image(description, regions, record, inspector.text_bank, objects, inspector.patch_bank, params)
+        clock("fuse", judge, result, description, shape, inspector.calibration, params.fuse)
         # What is left of the whole is the classifier and the words.
         clock.seconds["describe"] += max(0.0, whole - (sum(clock.seconds.values()) - before))
     return {stage: total / max(1, len(chosen)) for stage, total in clock.seconds.items()}

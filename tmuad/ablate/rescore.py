@@ -53,7 +53,8 @@ class FittedUnit:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        return read_parquet(self.paths.manifest).to_pandas()
+        manifest: pd.DataFrame = read_parquet(self.paths.manifest).to_pandas()
+        return manifest
 
     @cached_property
     def descriptions(self) -> dict[str, ImageDescription]:
@@ -93,7 +94,7 @@ class FittedUnit:
         task = DefectTask(feature_task(self.params, self.unit).encoder)
         return [defects_of(r) for r in map_images(task, self.images("train"), self.params.data)]
 
-    def objects(self, images: Sequence[ImageRef], by_class: bool) -> Iterator[Labelled]:
+    def objects(self, images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
         for ref in images:
             record = self.records[ref.image_id]
             yield object_features(record, self.descriptions[ref.image_id]) if by_class else region_features(record)
@@ -101,7 +102,8 @@ class FittedUnit:
 
 def rescore(fitted: FittedUnit, changed: Params) -> Rescored:
     """The results under the parameters `changed`, which differ from those in force in `fuse` and the banks alone."""
-    results, seconds, by_class = fitted.results, {}, fitted.by_class
+    results, by_class = fitted.results, fitted.by_class
+    seconds: dict[str, float] = {}
     if changed.text_score != fitted.params.text_score:
         results = _texts(fitted, changed, results)
     if changed.object_bank != fitted.params.object_bank:
@@ -150,13 +152,11 @@ def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -
     return again
 
 
-def _objects(
-    fitted: FittedUnit, changed: Params, results: Sequence[BankResult]
-) -> tuple[list[BankResult], bool]:
+def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> tuple[list[BankResult], bool]:
     if changed.object_bank.encoder != fitted.params.object_bank.encoder:
         fitted = FittedUnit(fitted.unit, changed)
     train, held_out = fitted.images("train"), fitted.images("validation")
-    bank = fit_object_bank(lambda images, by_class: fitted.objects(images, by_class), train, changed.object_bank)
+    bank = fit_object_bank(fitted.objects, train, changed.object_bank)
     bank = bank.calibrate(fitted.objects(held_out, bank.by_class))
     by_class = bank.by_class
     again = []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
 from tmuad.ablate.encoded import caption_task, novelty, texts_of
@@ -156,7 +157,7 @@ def _banks(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[str, Out
     by_id = {result.image_id: result for result in fitted.results}
     scores: dict[str, Scores] = {name: {} for name in variants}
 
-    def maps(image_id: str) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    def maps(image_id: str) -> dict[str, NDArray[np.float32]]:
         banks = by_id[image_id].maps(shape, calibration.reliability)
         found = {n: subset_map(banks, v.banks, calibration, changed[n].fuse) for n, v in variants.items()}
         for name, fused in found.items():
@@ -191,7 +192,9 @@ def _shots(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[str, Out
                 under = again.params.model_copy(update={"text_score": changed.text_score, "fuse": changed.fuse})
                 scores = _scores(again, rescore(again, under), variant, under)
                 found[name].append(image_cells(test_rows(again.manifest), scores, _bootstrap(under)))
-    return {n: _outcome(params_of(n, v, fitted.params), _mean(found[n]), _spread(found[n])) for n, v in variants.items()}
+    return {
+        n: _outcome(params_of(n, v, fitted.params), _mean(found[n]), _spread(found[n])) for n, v in variants.items()
+    }
 
 
 def _mean(runs: list[Cells]) -> Cells:

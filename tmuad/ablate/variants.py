@@ -46,7 +46,7 @@ class Variant(Section):
     figure: int | None = Field(None, ge=7, le=18)
     shown_as: str | None = Field(None, alias="as")
     banks: tuple[BANK, ...] = Field(("text", "objects", "patches"), min_length=1)
-    change: dict[str, Any] = {}
+    change: dict[str, Any] = Field(default_factory=dict)
     encoded: Encoded | None = None
     seeds: tuple[int, ...] = ()
     about: Annotated[str, StringConstraints(min_length=1)]
@@ -72,7 +72,9 @@ def load_variants(path: Path = VARIANTS) -> dict[str, Variant]:
     variants: dict[str, Variant] = {}
     for group, entries in raw.items():
         if group not in GROUPS:
-            raise ParameterError(f"{path}: unknown group '{group}'{_near(str(group), GROUPS)}; known: {', '.join(GROUPS)}")
+            raise ParameterError(
+                f"{path}: unknown group '{group}'{_near(str(group), GROUPS)}; known: {', '.join(GROUPS)}"
+            )
         if not isinstance(entries, dict | None):
             raise ParameterError(f"{path}: {group}: expected variants by name, found {entries!r}")
         for name, entry in (entries or {}).items():

@@ -81,7 +81,7 @@ POINT = " less a point"
 
 def judge_claims(scope: Scope, sources: Sources) -> list[Judged]:
     """Every claim on each unit of `scope`, and on their mean where there are several."""
-    places = [(unit, (unit,)) for unit in scope.units]
+    places: list[tuple[str, tuple[str, ...]]] = [(unit, (unit,)) for unit in scope.units]
     if len(scope.units) > 1:
         places.append((f"mean of {scope.name}", scope.units))
     return [_judged(claim, name, units, sources) for claim in CLAIMS for name, units in places]

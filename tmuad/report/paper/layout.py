@@ -85,7 +85,11 @@ def _trained(sources: Sources, column: str) -> str:
     unified = getattr(sources.params.finetune, "scope", "unit") == "unified"
     if column == "TMUAD-U" and not unified:
         return recipe(sources.params, True) + "; here each unit has a classifier of its own"
-    return recipe(sources.params, False) + "; here all units share one classifier" if column == "TMUAD-I" and unified else ""
+    return (
+        recipe(sources.params, False) + "; here all units share one classifier"
+        if column == "TMUAD-I" and unified
+        else ""
+    )
 
 
 def _needing(found: Found, more: str) -> Found:

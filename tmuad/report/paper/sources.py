@@ -21,6 +21,7 @@ from tmuad.workspace import REPORTS
 PLUG = REPORTS / "plug"
 NO_DRAWS = np.full(1, np.nan)
 
+
 @dataclass(frozen=True)
 class Origin:
     """What a number was made with."""
@@ -34,6 +35,7 @@ class Origin:
         weights = ", ".join(f"{name} {digest[:12]}" for name, digest in self.weights) or "none"
         return f"{', '.join(self.units)}; profile {self.profile}; parameters {self.parameters}; weights: {weights}"
 
+
 @dataclass(frozen=True)
 class Found:
     """A number of ours with its replicates, or why there is none."""
@@ -45,6 +47,7 @@ class Found:
     @property
     def value(self) -> float | None:
         return None if self.cell is None or np.isnan(self.cell.value) else self.cell.value
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -142,7 +145,9 @@ class Sources:
             digests = json.dumps(content["digests"], sort_keys=True)
             profile = str(content["profile"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path}: not a comparison of `tmuad plug` ({error!r}); remove it or plug again") from None
+            raise ArtifactError(
+                f"{path}: not a comparison of `tmuad plug` ({error!r}); remove it or plug again"
+            ) from None
         if value is None:
             return Found(needs="images that the unit lacks")
         import hashlib
@@ -163,17 +168,21 @@ class Sources:
         """Variants that a figure shows."""
         return [n for n, v in self.variants.items() if v.figure == figure]
 
+
 def first_of(*found: Found) -> Found:
     """The first that has a number; without any, the last, whose need is the more particular."""
     return next((f for f in found if f.cell is not None), found[-1])
+
 
 def mean_of(found: Sequence[Found]) -> Found:
     """The mean over units, resample by resample; what one of them needs, the mean needs."""
     return _joined(found, np.mean)
 
+
 def range_of(found: Sequence[Found]) -> Found:
     """The largest less the smallest over units (Table I's ΔAUROC)."""
     return _joined(found, np.ptp)
+
 
 def _joined(found: Sequence[Found], reduce: Any) -> Found:
     needs = list(dict.fromkeys(f.needs for f in found if f.cell is None))
@@ -190,4 +199,3 @@ def _joined(found: Sequence[Found], reduce: Any) -> Found:
     units = tuple(unit for origin in origins for unit in origin.units)
     parameters = "+".join(dict.fromkeys(origin.parameters for origin in origins))
     return Found(Cell(value, drawn), Origin(units, origins[0].profile, parameters, origins[0].weights))
-

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tmuad.parquet import write_artifact
 from tmuad.report.markdown import markdown_table
+from tmuad.report.paper.claims import Judged
 from tmuad.report.paper.layout import TABLE_TITLES, Line
 from tmuad.report.paper.reference import ROMAN, Note, Reference
 
@@ -22,8 +25,8 @@ test images. *Gap*: ours less the paper's, where both are of the same data set. 
 with, or for what it takes where there is none.
 """
 HAND = """\
-The same cells for units that are of no data set of the paper. What it prints stands beside them for orientation: it is of
-other images, so that there is no gap to give.
+The same cells for units that are of no data set of the paper. What it prints stands in parentheses for orientation: it is
+of other images, so that there is no gap to give.
 """
 
 
@@ -45,7 +48,7 @@ def table_markdown(reference: Reference, lines: Sequence[Line]) -> str:
     own, hand = [x for x in lines if x.scope.paper], [x for x in lines if not x.scope.paper]
     parts += ["\n## Ours beside it\n", HOW, ours_table(own)]
     if hand:
-        parts += ["\n## On the units at hand\n", HAND, ours_table(hand)]
+        parts += ["\n## On the units at hand\n", HAND, hand_table(hand)]
     return "\n".join(parts)
 
 
@@ -70,7 +73,36 @@ def ours_table(lines: Sequence[Line]) -> str:
     headings = ["row", "column", "paper", "ours", "gap", ""]
     told = "".join(f"- [{letter}] {text}\n" for letter, text in legend)
     stands = "".join(f"- {_which(line)}: {line.about}\n" for line in _first_of_each(lines))
-    return markdown_table(headings, rows) + "\n" + told + (f"\nWhat stands for what here:\n\n{stands}" if stands else "")
+    return (
+        markdown_table(headings, rows) + "\n" + told + (f"\nWhat stands for what here:\n\n{stands}" if stands else "")
+    )
+
+
+def hand_table(lines: Sequence[Line]) -> str:
+    """The units at hand in the shape of the paper's table."""
+    headings, rows, legend = hand_rows(lines)
+    told = "".join(f"- [{letter}] {text}\n" for letter, text in legend)
+    stands = "".join(f"- {_which(line)}: {line.about}\n" for line in _first_of_each(lines))
+    return (
+        markdown_table(headings, rows) + "\n" + told + (f"\nWhat stands for what here:\n\n{stands}" if stands else "")
+    )
+
+
+def hand_rows(lines: Sequence[Line]) -> tuple[list[str], list[list[str]], list[tuple[str, str]]]:
+    """Headings, rows and legend: a cell says ours, the paper's number in parentheses, and the letter of its origin."""
+    letters: dict[str, str] = {}
+    columns = list(dict.fromkeys(line.column for line in lines))
+    cells: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], None] = {}
+    several = len({line.scope.name for line in lines}) > 1
+    for line in lines:
+        letter = letters.setdefault(source_text(line), _letter(len(letters)))
+        paper = "" if line.paper is None else f" ({number(line.paper, line.unit)})"
+        place = (line.scope.name if several else "", line.row)
+        names[place] = None
+        cells[f"{place}", line.column] = f"{ours_text(line)}{paper} {letter}"
+    rows = [[": ".join(filter(None, place)), *(cells.get((f"{place}", c), "–") for c in columns)] for place in names]
+    return ["", *columns], rows, [(letter, text) for text, letter in letters.items()]
 
 
 def table_rows(lines: Sequence[Line]) -> tuple[list[list[str]], list[tuple[str, str]]]:
@@ -98,7 +130,7 @@ def ends(line: Line) -> tuple[float, float] | tuple[None, None]:
     if line.ours.cell is None or line.unit != "%":
         return None, None
     low, high = line.ours.cell.interval
-    return (None, None) if low != low else (100 * low, 100 * high)
+    return (None, None) if math.isnan(low) else (100 * low, 100 * high)
 
 
 def source_text(line: Line) -> str:
@@ -168,3 +200,44 @@ def _which(line: Line) -> str:
 
 def _letter(index: int) -> str:
     return (chr(ord("a") + index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
+
+
+CLAIM_HEADINGS = ("claim", "in the paper", "on", "verdict", "best of the one side", "best of the other", "difference")
+
+
+def claim_rows(claims: Sequence[Judged]) -> list[list[str]]:
+    """A row of CLAIM_HEADINGS for each claim."""
+    rows = []
+    for judged in claims:
+        a, b = judged.values
+        low, high = judged.difference or (None, None)
+        bounds = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+        sides = ["–", "–", f"needs {judged.needs}"]
+        if not judged.needs:
+            sides = [f"{judged.winner} {100 * a:.1f}", f"{judged.rival} {100 * b:.1f}", f"{100 * (a - b):+.1f}{bounds}"]
+        rows.append([judged.claim.text, judged.claim.where, judged.scope, judged.verdict, *sides])
+    return rows
+
+
+def claims_summary(claims: Sequence[Judged]) -> list[str]:
+    """A sentence for each verdict that occurs, those that hold first."""
+    counts = Counter(judged.verdict for judged in claims)
+    order = ("holds", "holds, within noise", "does not hold, within noise", "does not hold", "not run")
+    return [f"{counts[verdict]} of {len(claims)}: {verdict}" for verdict in order if counts[verdict]]
+
+
+def write_claims(folder: Path, claims: Sequence[Judged]) -> None:
+    """claims.md and claims.csv."""
+    text = [
+        "# The paper's claims on the units at hand\n",
+        "AUROC in per cent. The difference is that to the best of the other side, with its 95 % interval over the test "
+        "images: both sides are looked at in the same resamples. *Within noise*: the interval holds 0.\n",
+        *(f"- {sentence}\n" for sentence in claims_summary(claims)),
+        "\n" + markdown_table(CLAIM_HEADINGS, claim_rows(claims)),
+    ]
+    write_artifact(folder / "claims.md", "\n".join(text).encode())
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CLAIM_HEADINGS)
+    writer.writerows(claim_rows(claims))
+    write_artifact(folder / "claims.csv", out.getvalue().encode())
