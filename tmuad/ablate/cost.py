@@ -57,9 +57,9 @@ def seconds_per_image(fitted: FittedUnit) -> dict[str, float]:
         asked = object_features(record, description) if objects.by_class else region_features(record)
         clock("object bank", objects.distances, *asked)
         looked_at = patch_image(record, description, params.data.size)
-        clock("patch bank", inspector.patch_bank.distances, looked_at)
+        distance = clock("patch bank", inspector.patch_bank.distances, looked_at)
         regions = fitted.regions.get(ref.image_id, [])
-        result = score_image(description, regions, record, inspector.text_bank, objects, inspector.patch_bank, params)
+        result = score_image(description, regions, record, inspector.text_bank, objects, distance, params)
         clock("fuse", judge, result, description, shape, inspector.calibration, params.fuse)
         # What is left of the whole is the classifier and the words.
         clock.seconds["describe"] += max(0.0, whole - (sum(clock.seconds.values()) - before))

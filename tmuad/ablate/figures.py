@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tmuad.config import FuseParams
 from tmuad.evaluate.bootstrap import Bootstrap, image_weights
 from tmuad.evaluate.cells import Cell, Cells, by_kind, trusted
 from tmuad.evaluate.groups import Maps, Masks, PixelGroups
 from tmuad.evaluate.image_metrics import image_figures
 from tmuad.score.banks import BankResult
-from tmuad.score.fuse import BANKS, Calibration, fuse
 from tmuad.score.fuse import Maps as BankMaps
+from tmuad.score.fuse import total
 from tmuad.score.objects import object_map
 from tmuad.score.patches import upsample
 from tmuad.score.text import text_map, weigh
@@ -56,14 +55,9 @@ def pixel_cells(test: pd.DataFrame, maps: Maps, masks: Masks, bootstrap: Bootstr
     return {name: figures(name) for name in groups.kinds}
 
 
-def subset_map(
-    maps: BankMaps, banks: Sequence[str], calibration: Calibration, fusion: FuseParams
-) -> NDArray[np.float32]:
-    """The map (S, S) of some of the banks: a bank's own where it is alone, else fused with the others left out."""
-    if len(banks) == 1:
-        return maps[banks[0]]
-    kept = {bank: maps[bank] if bank in banks else np.zeros_like(maps[bank]) for bank in BANKS}
-    return fuse(kept, calibration, fusion)
+def subset_map(maps: BankMaps, terms: BankMaps, banks: Sequence[str]) -> NDArray[np.float32]:
+    """The map (S, S) of some of the banks: a bank's own where it is alone, else the sum of their `weighted` terms."""
+    return maps[banks[0]] if len(banks) == 1 else total(terms, banks)
 
 
 def lone_score(result: BankResult, bank: str, shape: tuple[int, int], reliability: dict[str, float]) -> float:

@@ -4,22 +4,21 @@ A change of weights re-fuses stored results. A change of the text score matches 
 image bank clusters cached features again and compares with that bank alone; nothing is encoded twice.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
+from tmuad.ablate.patches import Patches
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patches import Defects, PatchImage
-from tmuad.banks.slots import fit_object_bank, fit_patch_bank, load_patch_bank
+from tmuad.banks.slots import fit_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
+from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.masks import Runs
@@ -84,15 +83,11 @@ class FittedUnit:
         return {ref.image_id: r for ref, r in zip(images, map_images(task, images, self.params.data), strict=True)}
 
     @cached_property
-    def patches(self) -> dict[str, PatchImage]:
+    def patches(self) -> Patches:
         size = self.params.data.size
-        return {i: patch_image(record, self.descriptions[i], size) for i, record in self.records.items()}
-
-    @cached_property
-    def defects(self) -> list[Defects]:
-        """Simulated defects on the training images."""
-        task = DefectTask(feature_task(self.params, self.unit).encoder)
-        return [defects_of(r) for r in map_images(task, self.images("train"), self.params.data)]
+        shown = {i: patch_image(record, self.descriptions[i], size) for i, record in self.records.items()}
+        asked = self.images("validation", "test")
+        return Patches(self.unit, self.params, self.images("train"), self.images("validation"), asked, shown)
 
     def objects(self, images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
         for ref in images:
@@ -109,36 +104,22 @@ def rescore(fitted: FittedUnit, changed: Params) -> Rescored:
     if changed.object_bank != fitted.params.object_bank:
         results, by_class = _objects(fitted, changed, results)
     if changed.patch_bank != fitted.params.patch_bank:
-        results, seconds = patches_again(fitted, changed)
+        again = encoded_by(fitted, changed, changed.patch_bank.encoders != fitted.params.patch_bank.encoders)
+        bank = again.patches.refitted(changed.patch_bank)
+        results = [replace(r, patch_distance=bank.distances[r.image_id]) for r in results]
+        seconds = bank.seconds
     return Rescored(results, seconds, by_class)
 
 
-def patches_again(fitted: FittedUnit, changed: Params) -> tuple[list[BankResult], dict[str, float]]:
-    """The results with the patch bank fitted under `changed`, and what that took."""
-    if changed.patch_bank.encoders != fitted.params.patch_bank.encoders:  # another task: other features
-        fitted = FittedUnit(fitted.unit, changed)
-    train, held_out = fitted.images("train"), fitted.images("validation")
-    simulated = changed.patch_bank.distance == "whitened" and "filters" in changed.patch_bank.encoders
-    defects = fitted.defects if simulated and changed.patch_bank.detector else []
-    patches = fitted.patches
-    start = time.perf_counter()
-    bank = fit_patch_bank((patches[ref.image_id] for ref in train), changed.patch_bank, defects)
-    bank = bank.calibrate([patches[ref.image_id] for ref in held_out])
-    fit = time.perf_counter() - start
-    start = time.perf_counter()
-    results = [replace(r, patch_distance=bank.distances(patches[r.image_id])) for r in fitted.results]
-    each = (time.perf_counter() - start) / max(1, len(results))
-    return results, {"fit": fit, "compare": each}
+def encoded_by(fitted: FittedUnit, changed: Params, other: bool) -> FittedUnit:
+    """The unit with the features of the encoders of `changed`, where these are `other` ones."""
+    return FittedUnit(fitted.unit, changed) if other else fitted
 
 
 def compared_again(fitted: FittedUnit) -> Rescored:
-    """The results that the unit has, and what it took to compare an image with its own patch bank."""
-    bank, patches = load_patch_bank(fitted.paths.patch_bank), fitted.patches
-    start = time.perf_counter()
-    for result in fitted.results:
-        bank.distances(patches[result.image_id])
-    each = (time.perf_counter() - start) / max(1, len(fitted.results))
-    return Rescored(fitted.results, {"compare": each}, fitted.by_class)
+    """The results that the unit has, and what it takes to compare an image with its own patch bank."""
+    seconds = fitted.patches.seconds(load_patch_bank(fitted.paths.patch_bank))
+    return Rescored(fitted.results, {"compare": seconds}, fitted.by_class)
 
 
 def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
@@ -153,8 +134,7 @@ def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -
 
 
 def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> tuple[list[BankResult], bool]:
-    if changed.object_bank.encoder != fitted.params.object_bank.encoder:
-        fitted = FittedUnit(fitted.unit, changed)
+    fitted = encoded_by(fitted, changed, changed.object_bank.encoder != fitted.params.object_bank.encoder)
     train, held_out = fitted.images("train"), fitted.images("validation")
     bank = fit_object_bank(fitted.objects, train, changed.object_bank)
     bank = bank.calibrate(fitted.objects(held_out, bank.by_class))

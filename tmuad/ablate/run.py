@@ -16,6 +16,7 @@ from tmuad.ablate.refit import refitted
 from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
 from tmuad.ablate.variants import Variant, check_all, check_weights, load_variants, named, params_of, selected
+from tmuad.banks.remembered import learnt_from
 from tmuad.cache import Cache, Record, fingerprint
 from tmuad.config import Params
 from tmuad.encode.features import DefectTask
@@ -24,7 +25,7 @@ from tmuad.engine import map_images
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.cells import Cell, Cells
 from tmuad.models.slots import weight_digests
-from tmuad.score.fuse import Calibration, reliability_of
+from tmuad.score.fuse import Calibration, reliability_of, weighted
 from tmuad.score.judge import calibrate
 from tmuad.stages.common import shape_of
 from tmuad.stages.maps import truths
@@ -101,7 +102,10 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
         params = params_of(name, variant, fitted.params)
         if variant.group in ("objects", "patches", "clusters", "shots"):
             task = feature_task(params, fitted.unit)
-            for step, seen in ((task, images), (DefectTask(task.encoder), fitted.images("train"))):
+            for step, seen in (
+                (task, images),
+                (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank.images)),
+            ):
                 if step.fingerprint not in tasks:
                     tasks[step.fingerprint] = [None for _ in map_images(step, seen, params.data)]
         if variant.encoded and variant.encoded.of != "classes":
@@ -144,7 +148,7 @@ def _scores(fitted: FittedUnit, rescored: Rescored, variant: Variant, changed: P
     scores: Scores = {}
     for r in results:
         maps = r.maps(shape, calibration.reliability)
-        scores[r.image_id] = float(subset_map(maps, variant.banks, calibration, changed.fuse).max())
+        scores[r.image_id] = float(subset_map(maps, weighted(maps, calibration, changed.fuse), variant.banks).max())
     return scores
 
 
@@ -159,7 +163,8 @@ def _banks(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[str, Out
 
     def maps(image_id: str) -> dict[str, NDArray[np.float32]]:
         banks = by_id[image_id].maps(shape, calibration.reliability)
-        found = {n: subset_map(banks, v.banks, calibration, changed[n].fuse) for n, v in variants.items()}
+        terms = {fusion: weighted(banks, calibration, fusion) for fusion in {c.fuse for c in changed.values()}}
+        found = {n: subset_map(banks, terms[changed[n].fuse], v.banks) for n, v in variants.items()}
         for name, fused in found.items():
             scores[name][image_id] = float(fused.max())
         return found

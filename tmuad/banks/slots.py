@@ -1,42 +1,30 @@
 """Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from tmuad.banks.centroids import Matrix
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patches import Defects, PatchBank, PatchImage
-from tmuad.config import ObjectBankParams, PatchBankParams
+from tmuad.banks.patch_model import PatchImage
+from tmuad.banks.patches import PatchBank
+from tmuad.banks.remembered import Remembered
+from tmuad.config import ObjectBankParams
 from tmuad.encode.filters import object_channels
 from tmuad.engine import ImageRef
-from tmuad.errors import ParameterError
 
 AnyObjectBank = ObjectBank | CosineObjectBank
 AnyPatchBank = PatchBank | CosinePatchBank
 
 
-def fit_patch_bank(images: Iterable[PatchImage], params: PatchBankParams, defects: Sequence[Defects]) -> AnyPatchBank:
-    """See the banks' own `fit`.
-
-    Raises:
-        ParameterError: `params.layers` names a layer that no encoder has.
-    """
-    if params.layers:
-        images = (_with_layers(image, params.layers) for image in images)
-    if params.distance == "cosine":
-        return CosinePatchBank.fit(images, params)
-    return PatchBank.fit(list(images), params, defects if params.detector else [])
-
-
-def _with_layers(image: PatchImage, layers: Sequence[str]) -> PatchImage:
-    """What a bank of some layers learns from; asked about an image later, it looks at the layers that it has."""
-    if unknown := [name for name in layers if name not in image.features]:
-        known = ", ".join(sorted(image.features))
-        raise ParameterError(f"patch_bank.layers: no layer {', '.join(unknown)}; the encoders have: {known}")
-    return replace(image, features={name: image.features[name] for name in layers})
+def patch_map(bank: AnyPatchBank, remembered: Remembered) -> Callable[[ImageRef, PatchImage], Matrix]:
+    """How unusual each patch (h, w) of an image is to `bank`, from the cache as far as it goes."""
+    if isinstance(bank, CosinePatchBank):
+        return lambda ref, image: bank.distances(image)
+    return lambda ref, image: bank.unusual(remembered.maps(bank.model, ref, image), image.classes)
 
 
 def fit_object_bank(
@@ -56,7 +44,9 @@ def fit_object_bank(
 
     bank = _fit_objects(seen, train, fewer)
     # An axis may still point a little into a channel that was hidden; what is asked later shows all channels.
-    return ObjectBank({n: replace(g, axes=np.where(kept[:, None], g.axes, np.float32(0))) for n, g in bank.groups.items()})
+    return ObjectBank(
+        {n: replace(g, axes=np.where(kept[:, None], g.axes, np.float32(0))) for n, g in bank.groups.items()}
+    )
 
 
 def _fit_objects(

@@ -183,12 +183,12 @@ def _failure_rows(gallery: Gallery) -> Iterator[Row]:
 def _layers(scope: Scope) -> tuple[str, ...]:
     if not scope.units:
         return ()
-    return tuple(sorted(load_patch_bank(UnitPaths(scope.units[0]).patch_bank).layers))
+    return tuple(_layer_names(load_patch_bank(UnitPaths(scope.units[0]).patch_bank)))
 
 
 def _layer_rows(gallery: Gallery) -> Iterator[Row]:
     bank = load_patch_bank(gallery.paths.patch_bank)
-    singles = [_of_layer(bank, name) for name in sorted(bank.layers)]
+    singles = [_of_layer(bank, name) for name in _layer_names(bank)]
     described = {d.image_id: d for d in read_descriptions(read_parquet(gallery.paths.descriptions))}
     task, shape = feature_task(gallery.params, gallery.unit), shape_of(gallery.params)
     found = gallery.kind("structural").sort_values(["s_patches", "path"], ascending=[False, True], kind="stable")
@@ -204,7 +204,11 @@ def _layer_rows(gallery: Gallery) -> Iterator[Row]:
 
 def _of_layer(bank: AnyPatchBank, name: str) -> AnyPatchBank:
     """The bank with one layer, and without the detector."""
-    layers = {name: bank.layers[name]}
     if isinstance(bank, PatchBank):
-        return replace(bank, layers=layers, detector=None, extremes=None)  # type: ignore[arg-type]
-    return replace(bank, layers=layers)  # type: ignore[arg-type]
+        model = replace(bank.model, layers={name: bank.model.layers[name]}, detector=None, context=None)
+        return replace(bank, model=model, extremes=None)
+    return replace(bank, layers={name: bank.layers[name]})
+
+
+def _layer_names(bank: AnyPatchBank) -> list[str]:
+    return sorted(bank.model.layers if isinstance(bank, PatchBank) else bank.layers)
