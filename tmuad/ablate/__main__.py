@@ -5,6 +5,15 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # as for the stages
     os.environ[_name] = "1"
 
+if __name__ == "__main__":
+    import sys
+
+    from tmuad.stages.remote import serve_elsewhere
+
+    # The group `cost` measures the memory of its process, which must not be that of a server.
+    if sys.argv[1:2] != ["cost"] and (_status := serve_elsewhere("tmuad.ablate.__main__")) is not None:
+        sys.exit(_status)
+
 import argparse  # noqa: E402
 import logging  # noqa: E402
 import sys  # noqa: E402

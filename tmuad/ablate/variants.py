@@ -95,7 +95,10 @@ def _parsed(path: Path, group: str, name: object, entry: object) -> Variant:
     try:
         variant = Variant.model_validate({**entry, "group": group})
     except ValidationError as error:
-        raise ParameterError(f"{where}: {_explain(error.errors()[0])}") from None
+        told = sorted(
+            error.errors(), key=lambda detail: detail["type"] != "extra_forbidden"
+        )  # a misspelt key comes first
+        raise ParameterError(f"{where}: {_explain(told[0])}") from None
     if variant.group in MAY_CHANGE:
         allowed = MAY_CHANGE[variant.group]
         for section in variant.changes:

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tmuad.ablate.variants import Variant, load_variants, selected
+from tmuad.ablate.variants import VARIANTS, Variant, load_variants, selected
 from tmuad.config import Params
 from tmuad.errors import ParameterError
 from tmuad.report.paper.claims import Judged, judge_claims
 from tmuad.report.paper.layout import Line, lines_of
-from tmuad.report.paper.reference import Reference, load_references
+from tmuad.report.paper.reference import FOLDER, Reference, load_references
 from tmuad.report.paper.scopes import Scope, Scopes
 from tmuad.report.paper.sources import Sources
 from tmuad.report.tables import load_results
+from tmuad.workspace import shipped
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def collect(params: Params) -> Paper:
         ParameterError: a variant stands for a row that its table has not.
         ArtifactError: a result or a reference table is damaged.
     """
-    references, variants = load_references(), load_variants()
+    references, variants = load_references(shipped(FOLDER)), load_variants(shipped(VARIANTS))
     check_places(variants, references)
     sources = Sources(params, {r.unit: r for r in load_results(params.units)}, selected(variants, params))
     scopes = Scopes(params)
