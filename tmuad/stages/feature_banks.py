@@ -45,7 +45,7 @@ def run(params: Params, unit: str) -> None:
     else:
         remembered = Remembered(task, params.data)
         simulate = DefectTask() if "filters" in params.patch_bank.encoders else None
-        sample = learnt_from(train, params.patch_bank.images)
+        sample = learnt_from(train, params.patch_bank)
         images = list(patches_of(sample))
 
         def learn() -> PatchModel:
@@ -59,7 +59,7 @@ def run(params: Params, unit: str) -> None:
             (image,) = patches_of([ref])
             return remembered.maps(model, ref, image), image.classes
 
-        normals = list(fork_map(maps_of, learnt_from(train, PLACED), params.data.workers))
+        normals = list(fork_map(maps_of, sorted(train, key=lambda ref: ref.image_id)[:PLACED], params.data.workers))
         patches = PatchBank.placed(model, normals, params.patch_bank.distance_weight)
         patches = patches.calibrate(list(fork_map(maps_of, held_out, params.data.workers)))
     patches.save(paths.patch_bank)
