@@ -76,12 +76,13 @@ class Patches:
 
     def _placed(self, params: PatchBankParams) -> PatchBank:
         model = self._model(params)
-        normals = [(self._maps(model, r), self.shown[r.image_id].classes) for r in learnt_from(self.train, PLACED)]
+        placed = sorted(self.train, key=lambda ref: ref.image_id)[:PLACED]
+        normals = [(self._maps(model, r), self.shown[r.image_id].classes) for r in placed]
         bank = PatchBank.placed(model, normals, params.distance_weight)
         return bank.calibrate([(self._maps(model, r), self.shown[r.image_id].classes) for r in self.held_out])
 
     def _model(self, params: PatchBankParams) -> PatchModel:
-        images = [self.shown[ref.image_id] for ref in learnt_from(self.train, params.images)]
+        images = [self.shown[ref.image_id] for ref in learnt_from(self.train, params)]
         same = all(getattr(params, name) == getattr(self.params.patch_bank, name) for name in DETECTOR_READS)
         if same and params.detector:
             return replace(self._in_force, layers=PatchModel.fit(images, params).layers)
@@ -98,7 +99,7 @@ class Patches:
     @cached_property
     def _in_force(self) -> PatchModel:
         params = self.params.patch_bank
-        sample = learnt_from(self.train, params.images)
+        sample = learnt_from(self.train, params)
         images = [self.shown[ref.image_id] for ref in sample]
         simulation = DefectTask().fingerprint if "filters" in params.encoders else ""
 
@@ -110,7 +111,7 @@ class Patches:
     def _defects(self, params: PatchBankParams) -> list[Defects]:
         if "filters" not in params.encoders:
             return []
-        sample = learnt_from(self.train, params.images)
+        sample = learnt_from(self.train, params)
         return [defects_of(record) for record in map_images(DefectTask(), sample, self.params.data)]
 
     @cached_property

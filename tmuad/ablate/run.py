@@ -104,7 +104,7 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
             task = feature_task(params, fitted.unit)
             for step, seen in (
                 (task, images),
-                (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank.images)),
+                (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank)),
             ):
                 if step.fingerprint not in tasks:
                     tasks[step.fingerprint] = [None for _ in map_images(step, seen, params.data)]
