@@ -23,7 +23,9 @@ from tmuad.engine import ImageRef, map_images
 TIMED = 12  # images that a comparison is timed on
 DETECTOR_READS = (
     "encoders",
-    "images",
+    "share",
+    "least_images",
+    "most_images",
     "max_patches",
     "seed",
     "detector",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tmuad.config import Params
-from tmuad.data.catalog import dataset_names, load_dataset
+from tmuad.data.catalog import DatasetEntry, load_dataset
 from tmuad.models.slots import model_slots, weight_names
 
 TITLES = {
@@ -32,12 +32,13 @@ class Scopes:
         self.params = params
 
     @cached_property
-    def known(self) -> list[str]:
-        return [name for name in dataset_names() if name in TITLES.values()]
+    def entries(self) -> dict[str, DatasetEntry]:
+        """The paper's data sets in the catalogue, by name; read once."""
+        return {name: load_dataset(name) for name in TITLES.values()}
 
     def dataset(self, name: str) -> Scope:
         """All categories of one of the paper's data sets."""
-        entry = load_dataset(name)
+        entry = self.entries[name]
         found = {category: self._unit(name, category) for category in entry.categories}
         missing = [f"{name}.{category}" for category, unit in found.items() if unit is None]
         units = tuple(unit for unit in found.values() if unit is not None)
@@ -47,19 +48,19 @@ class Scopes:
         """One category of one of the paper's data sets."""
         unit = self._unit(name, category)
         if unit is None:
-            return Scope(name, (), self._needs(load_dataset(name).name, [f"{name}.{category}"], 0), paper=True)
+            return Scope(name, (), self._needs(self.entries[name].name, [f"{name}.{category}"], 0), paper=True)
         return Scope(name, (unit,), paper=True)
 
     def at_hand(self) -> list[Scope]:
         """The units that are of no data set of the paper, grouped by what stands before their names' dot."""
         groups: dict[str, list[str]] = {}
         for unit in self.params.units:
-            if unit.partition(".")[0] not in self.known:
+            if unit.partition(".")[0] not in self.entries:
                 groups.setdefault(unit.partition(".")[0], []).append(unit)
         return [Scope(name, tuple(units)) for name, units in groups.items()]
 
     def _unit(self, dataset: str, category: str) -> str | None:
-        entry = load_dataset(dataset)
+        entry = self.entries[dataset]
         for unit in self.params.units:
             prefix, _, folder = unit.partition(".")
             if prefix == dataset and entry.category_of(folder or category) == category:

@@ -1,5 +1,6 @@
 """Where our numbers come from: the units' own metrics, the ablations, and detectors that the text bank was plugged into."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,9 +65,13 @@ class Sources:
         found = {name: digest for group in weight_digests(self.params).values() for name, digest in group.items()}
         return tuple(sorted(found.items()))
 
+    @cached_property
+    def parameters(self) -> str:
+        return parameters_digest(self.params)
+
     def origin(self, *units: str) -> Origin:
         """Of numbers with the parameters in force."""
-        return Origin(units, self.params.profile, parameters_digest(self.params), self.weights)
+        return Origin(units, self.params.profile, self.parameters, self.weights)
 
     def metric(self, unit: str, key: Key) -> Found:
         """A figure of metrics.json."""
@@ -150,8 +155,6 @@ class Sources:
             ) from None
         if value is None:
             return Found(needs="images that the unit lacks")
-        import hashlib
-
         digest = hashlib.sha256(digests.encode()).hexdigest()[:12]
         exact = (float(interval[0]), float(interval[1])) if interval else None
         return Found(Cell(float(value), NO_DRAWS, exact), Origin((unit,), profile, digest, self.weights))
