@@ -14,7 +14,6 @@ from tmuad.evaluate.cells import Key
 from tmuad.report.paper.scopes import Scope
 from tmuad.report.paper.sources import Found, Sources, first_of, mean_of
 
-
 VERDICTS = (
     "holds",
     "holds, within noise",
