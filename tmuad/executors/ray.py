@@ -1,0 +1,125 @@
+"""A Ray cluster maps: actors hold the models, take batches, and fill the same cache as this machine's processes would.
+
+A worker that sees our folders (a shared file system) reads images and writes records there itself. To any other, images
+travel as files and records come back; this process then writes the cache. Batches whose worker is lost are done again.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tmuad.cache import Record, unseal
+from tmuad.config_models import PlacementParams, RayParams
+from tmuad.executors.ray_connect import connect
+from tmuad.executors.ray_pool import Batch, Pool
+from tmuad.executors.ray_worker import Outcome, Sight
+from tmuad.executors.work import ImageRef, Mapper, Work
+from tmuad.progress import track
+
+SLOTS = ("segment", "describe", "features")  # names of work that may have a placement of its own
+
+
+class RayExecutor:
+    """See `tmuad.executors.Executor`. Connects when something is to be computed."""
+
+    def __init__(self, params: RayParams) -> None:
+        self.params = params
+        self._ray: Any = None
+        self._pools: dict[str, Pool] = {}
+        self._root = Path()  # of the cache that workers share or do not share
+        self._token = Path()
+
+    def fill(self, mapper: Mapper, missing: Sequence[ImageRef]) -> None:
+        """As declared. Where models are to see the images in the task before, a batch goes on to this task as soon as it is
+        through that one: the two are at work at once, on the devices of their placements."""
+        self._connect(mapper)
+        batches = [Batch(missing[i : i + mapper.batch]) for i in range(0, len(missing), mapper.batch)]
+        source: Iterable[Batch] = batches
+        if prior := mapper.prior():
+            if self._slot(prior) != self._slot(mapper):
+                source = self._through(prior, batches)
+            elif lacking := prior.lacking(missing):
+                self.fill(prior, lacking)
+        bar = track(missing, mapper.name, len(missing))
+        for batch, outcome in self._pool(mapper, batches).run(mapper, source, self._carries(mapper)):
+            _keep(mapper, outcome)
+            for _ in batch.refs:
+                next(bar, None)
+            if mapper.cache.refused:
+                return
+
+    def records(self, mapper: Mapper, refs: Sequence[ImageRef]) -> dict[str, Record]:
+        unique = list({ref.image_id: ref for ref in refs}.values())
+        self._connect(mapper)
+        batches = [Batch(unique[i : i + mapper.batch]) for i in range(0, len(unique), mapper.batch)]
+        found: dict[str, Record] = {}
+        for _, outcome in self._pool(mapper, batches).run(mapper, batches, carry=True):
+            _keep(mapper, outcome)
+            for image_id, kind, entry in outcome.entries:
+                if kind == mapper.kind and (record := unseal(entry)) is not None:
+                    found[image_id] = record
+        return found
+
+    def run(self, work: Work, batches: Iterable[Sequence[ImageRef]]) -> Iterator[tuple[Sequence[ImageRef], list[Any]]]:
+        listed = [Batch(refs) for refs in batches]
+        if listed:
+            self._connect(work)
+            for batch, outcome in self._pool(work, listed).run(work, listed, self._carries(work)):
+                yield batch.refs, outcome.values
+
+    def close(self) -> None:
+        if self._ray is None:
+            return
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        self._token.unlink(missing_ok=True)
+        self._ray.shutdown()
+        self._ray = None
+
+    def _connect(self, work: Work) -> None:
+        if self._ray is None:
+            self._ray = connect(self.params)
+            self._root = Path(work.data.cache).resolve()
+            self._token = self._root / f".seen-{secrets.token_hex(8)}"  # a node that sees it has our folders
+            with contextlib.suppress(OSError):
+                self._root.mkdir(parents=True, exist_ok=True)
+                self._token.touch()
+
+    def _carries(self, work: Work) -> bool:
+        return self.params.carry == "always" or Path(work.data.cache).resolve() != self._root
+
+    def _through(self, prior: Mapper, batches: Sequence[Batch]) -> Iterator[Batch]:
+        """`batches`, each once all of it is through `prior`. Their images stay together: the same batches, the same bits."""
+        first = []
+        for batch in batches:
+            if lacking := prior.lacking(batch.refs):
+                first.append(Batch(lacking, then=batch.refs))
+            else:
+                yield batch
+        for batch, outcome in self._pool(prior, first).run(prior, first, self._carries(prior)):
+            _keep(prior, outcome)
+            yield Batch(batch.then)
+
+    def _slot(self, work: Work) -> str:
+        return work.name if work.name in SLOTS and getattr(self.params, work.name) else "default"
+
+    def _pool(self, work: Work, batches: Sequence[Batch]) -> Pool:
+        """The workers for `work`, as many as there is use and room for."""
+        slot = self._slot(work)
+        placement: PlacementParams = getattr(self.params, slot)
+        if slot not in self._pools:
+            sight = Sight(str(Path.cwd()), str(self._token), str(batches[0].refs[0].path))
+            self._pools[slot] = Pool(self._ray, slot, placement, self.params, sight)
+        pool, named = self._pools[slot], sum(getattr(self.params, name) is not None for name in SLOTS)
+        share = max(1, pool.room() // max(1, named + (slot == "default")))
+        pool.grow(min(placement.workers or share, max(1, len(batches))))
+        return pool
+
+
+def _keep(mapper: Mapper, outcome: Outcome) -> None:
+    for image_id, kind, entry in outcome.entries:
+        mapper.cache.write(image_id, kind, entry)
+    mapper.cache.refused = mapper.cache.refused or outcome.refused
