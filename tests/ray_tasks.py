@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ class Look:
     seconds: float = 0.0  # each image takes
     deadly: int = -1  # grey level that ends the process, `times` times
     times: int = 10**6
+    crowd: int = 1  # processes that must have begun before one goes on: a fast one would do all the work
 
     @property
     def fingerprint(self) -> str:
@@ -36,6 +38,8 @@ class Look:
         if level == self.deadly and len(list(self.log.glob(f"died-{level}-*"))) < self.times:
             (self.log / f"died-{level}-{uuid.uuid4().hex}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        while self.crowd > 1 and len({json.loads(text)["pid"] for text in noted(self.log)}) < self.crowd:
+            time.sleep(0.02)
         time.sleep(self.seconds)
         values = image.reshape(-1, 3).astype(np.float32)
         return {"mean": values.mean(axis=0) + prior.get("mean", np.float32(0)), "gram": values.T @ values}
@@ -58,15 +62,19 @@ def note(log: Path, name: str, level: int) -> None:
     if ray.is_initialized():
         context = ray.get_runtime_context()
         where |= {"node": context.get_node_id(), "gpus": context.get_accelerator_ids().get("GPU", [])}
-    (log / f"call-{uuid.uuid4().hex}").write_text(json.dumps(where))
+    name = uuid.uuid4().hex
+    (log / f"draft-{name}").write_text(json.dumps(where))
+    (log / f"draft-{name}").rename(log / f"call-{name}")
 
 
-def calls(log: Path, name: str = "") -> list[dict]:
+def noted(log: Path) -> list[str]:
+    return [path.read_text() for path in log.glob("call-*")]
+
+
+def calls(log: Path) -> list[dict[str, Any]]:
     """What has been noted so far, and is then forgotten."""
     found = []
     for path in log.glob("call-*"):
-        content = path.read_text()
-        if content and (not name or json.loads(content)["task"] == name):
-            found.append(json.loads(content))
-            path.unlink()
+        found.append(json.loads(path.read_text()))
+        path.unlink()
     return sorted(found, key=lambda call: call["time"])

@@ -50,10 +50,10 @@ class RayParams(Section):
     carry: Literal["auto", "always"] = (
         "auto"  # auto: images and records travel to and from nodes without our folders only
     )
-    default: PlacementParams = PlacementParams()  # of all that has none of its own:
-    segment: PlacementParams | None = None
-    describe: PlacementParams | None = None  # the vision language model
-    features: PlacementParams | None = None  # the encoders
+    default: PlacementParams = PlacementParams()  # of all but these, and of these where they are not given:
+    segment: PlacementParams = PlacementParams()
+    describe: PlacementParams = PlacementParams()  # the vision language model
+    features: PlacementParams = PlacementParams()  # the encoders
 
 
 class GroundedSamParams(Section):

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import Any
 from tmuad.cache import Record
 from tmuad.errors import WorkerError
 from tmuad.executors.work import CHUNK, ImageRef, Mapper, Work, is_batched
+from tmuad.parallel import end_with_parent
 from tmuad.progress import track
 
 
@@ -62,15 +62,7 @@ _worker: Mapper
 def _start(mapper: Mapper) -> None:
     global _worker  # noqa: PLW0603  (one per worker process: the task travels once, not with every image)
     _worker = mapper
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next image for ever, and keep its memory."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _run(ref: ImageRef) -> str:

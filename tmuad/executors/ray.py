@@ -5,6 +5,7 @@ travel as files and records come back; this process then writes the cache. Batch
 """
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 from tmuad.cache import Record, unseal
 from tmuad.config_models import PlacementParams, RayParams
+from tmuad.executors.local import LocalExecutor
 from tmuad.executors.ray_connect import connect
 from tmuad.executors.ray_pool import Batch, Pool
 from tmuad.executors.ray_worker import Outcome, Sight
 from tmuad.executors.work import ImageRef, Mapper, Work
 from tmuad.progress import track
 
-SLOTS = ("segment", "describe", "features")  # names of work that may have a placement of its own
+SLOTS = {"segment", "describe", "features"}  # names of work that may have a placement of its own
 
 
 class RayExecutor:
@@ -26,7 +28,9 @@ class RayExecutor:
 
     def __init__(self, params: RayParams) -> None:
         self.params = params
+        self._named = SLOTS & params.model_fields_set
         self._ray: Any = None
+        self._pid = 0  # of the process that is connected
         self._pools: dict[str, Pool] = {}
         self._root = Path()  # of the cache that workers share or do not share
         self._token = Path()
@@ -51,6 +55,8 @@ class RayExecutor:
                 return
 
     def records(self, mapper: Mapper, refs: Sequence[ImageRef]) -> dict[str, Record]:
+        if self._pid not in (0, os.getpid()):  # forked from the process that is connected: the connection is not ours
+            return LocalExecutor().records(mapper, refs)
         unique = list({ref.image_id: ref for ref in refs}.values())
         self._connect(mapper)
         batches = [Batch(unique[i : i + mapper.batch]) for i in range(0, len(unique), mapper.batch)]
@@ -77,11 +83,11 @@ class RayExecutor:
         self._pools.clear()
         self._token.unlink(missing_ok=True)
         self._ray.shutdown()
-        self._ray = None
+        self._ray, self._pid = None, 0
 
     def _connect(self, work: Work) -> None:
         if self._ray is None:
-            self._ray = connect(self.params)
+            self._ray, self._pid = connect(self.params), os.getpid()
             self._root = Path(work.data.cache).resolve()
             self._token = self._root / f".seen-{secrets.token_hex(8)}"  # a node that sees it has our folders
             with contextlib.suppress(OSError):
@@ -104,7 +110,7 @@ class RayExecutor:
             yield Batch(batch.then)
 
     def _slot(self, work: Work) -> str:
-        return work.name if work.name in SLOTS and getattr(self.params, work.name) else "default"
+        return work.name if work.name in self._named else "default"
 
     def _pool(self, work: Work, batches: Sequence[Batch]) -> Pool:
         """The workers for `work`, as many as there is use and room for."""
@@ -113,8 +119,8 @@ class RayExecutor:
         if slot not in self._pools:
             sight = Sight(str(Path.cwd()), str(self._token), str(batches[0].refs[0].path))
             self._pools[slot] = Pool(self._ray, slot, placement, self.params, sight)
-        pool, named = self._pools[slot], sum(getattr(self.params, name) is not None for name in SLOTS)
-        share = max(1, pool.room() // max(1, named + (slot == "default")))
+        pool = self._pools[slot]
+        share = max(1, pool.room() // (len(self._named) + (slot == "default")))
         pool.grow(min(placement.workers or share, max(1, len(batches))))
         return pool
 

@@ -102,12 +102,14 @@ class Worker:
                 values = work(parcel.refs)
                 return Outcome(values, [], getattr(work, "cache", MemoryCache()).refused)
             cache = MemoryCache(parcel.entries)
-            with _unpacked(parcel) as (refs, folder):
+            with _unpacked(parcel) as refs:
                 try:
                     return Outcome(work.within(cache)(refs), cache.made)
                 except TmuadError as error:
-                    told = type(error)(str(error).replace(f"{folder}{os.sep}", ""))
-                    return Outcome([], cache.made, "", told)
+                    told = str(error)
+                    for here, there in zip(refs, parcel.refs, strict=True):
+                        told = told.replace(str(here.path), str(there.path))
+                    return Outcome([], cache.made, "", type(error)(told))
         except TmuadError as error:
             return Outcome([], [], "", error)
 
@@ -124,7 +126,7 @@ class Worker:
 
 
 @contextmanager
-def _unpacked(parcel: Parcel) -> Iterator[tuple[list[ImageRef], str]]:
+def _unpacked(parcel: Parcel) -> Iterator[list[ImageRef]]:
     """The carried files under their own names in a folder of this node, for as long as the batch takes."""
     folder = tempfile.mkdtemp(prefix="tmuad-")
     try:
@@ -134,7 +136,7 @@ def _unpacked(parcel: Parcel) -> Iterator[tuple[list[ImageRef], str]]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(parcel.files[str(ref.path)])
             refs.append(replace(ref, path=path))
-        yield refs, folder
+        yield refs
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,0 +1,355 @@
+"""The Ray executor on a real cluster of node processes: the same bytes as local, whatever is lost on the way."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray_cluster import HERE, add_node, import_path, ray_cluster, wait_for
+from ray_tasks import BatchLook, Look, calls
+
+from tmuad.cache import Record
+from tmuad.config import DataParams, Params, parse_params
+from tmuad.engine import ImageRef, executing, executor, map_images
+from tmuad.errors import ClusterError, ImageError, WorkerError
+
+pytest.importorskip("ray")
+COUNT = 32  # images: eight batches, two for each of four workers
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes of one logical GPU each; four workers of one CPU have room."""
+    with ray_cluster(
+        {"num_cpus": 2, "num_gpus": 1}, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1, "num_gpus": 1}
+    ) as it:
+        yield it
+
+
+@pytest.fixture
+def refs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ImageRef]:
+    """Images in the current folder, named relative to it as the stages name them."""
+    monkeypatch.chdir(tmp_path)
+    Path("log").mkdir()
+    Path("images").mkdir()
+    found = []
+    for i in range(COUNT):
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+        pixels[0, 0] = 5 * i
+        Image.fromarray(pixels).save(path := Path(f"images/{i:02}.png"))
+        found.append(ImageRef(hashlib.sha256(path.read_bytes()).hexdigest(), path))
+    return found
+
+
+@pytest.fixture
+def log(refs: list[ImageRef], tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def data(cache: str = "cache") -> DataParams:
+    return DataParams(size=64, workers=1, cache=cache)
+
+
+def on(cluster: Any, **ray: Any) -> Params:
+    return parse_params({"units": {}, "executor": "ray", "ray": {"address": cluster.address, **ray}})
+
+
+def local(task: Any, refs: Sequence[ImageRef]) -> list[Record]:
+    """What this process says, alone."""
+    records = list(map_images(task, refs, data("local-cache")))
+    calls(task.log)
+    return records
+
+
+def same(some: Sequence[Record], others: Sequence[Record]) -> bool:
+    return len(some) == len(others) and all(
+        a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def entries(cache: str) -> dict[str, bytes]:
+    """The files of a cache."""
+    return {p.relative_to(cache).as_posix(): p.read_bytes() for p in Path(cache).rglob("*") if p.is_file()}
+
+
+def test_one_two_and_four_workers_leave_the_same_bytes_as_this_machine(
+    cluster: Any, refs: list[ImageRef], log: Path
+) -> None:
+    task = Look(log, "second", Look(log, "first"))
+    expected = local(task, refs)
+    for workers, carry in ((1, "auto"), (2, "always"), (4, "auto")):
+        crowded = Look(log, "second", Look(log, "first", crowd=workers))
+        with executing(on(cluster, default={"workers": workers}, carry=carry)):
+            assert same(list(map_images(crowded, refs, data(f"cache-{workers}"))), expected)
+        done = calls(log)
+        assert len(done) == 2 * COUNT and len({call["pid"] for call in done}) == workers
+        assert os.getpid() not in {call["pid"] for call in done}
+        assert entries(f"cache-{workers}") == entries("local-cache")
+    assert len({call["node"] for call in done}) == 3  # four workers need all nodes
+
+
+def test_a_second_run_needs_no_cluster_and_a_damaged_entry_is_mended_on_it(
+    cluster: Any, refs: list[ImageRef], log: Path
+) -> None:
+    task = Look(log)
+    expected = local(task, refs)
+    shutil.copytree("local-cache", "cache")
+    for number, path in enumerate(sorted(p for p in Path("cache").rglob("*") if p.is_file())[:2]):
+        content = path.read_bytes()
+        path.write_bytes(content[:-7] if number else content[:-7] + b"altered")
+    with executing(on(cluster, default={"workers": 1})):
+        assert same(list(map_images(task, refs, data())), expected)
+    assert len(calls(log)) == 2 and entries("cache") == entries("local-cache")
+    with executing(parse_params({"units": {}, "executor": "ray", "ray": {"address": "127.0.0.1:1"}})):
+        assert same(list(map_images(task, refs, data())), expected)
+
+
+def test_a_worker_killed_mid_run_costs_its_batch_alone(
+    cluster: Any, refs: list[ImageRef], log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = local(Look(log), refs)
+    with executing(on(cluster, default={"workers": 2})), caplog.at_level(logging.WARNING):
+        assert same(list(map_images(Look(log, deadly=50, times=1, crowd=2), refs, data())), expected)
+    assert "lost the worker on" in caplog.text
+    done = calls(log)
+    assert len(done) == COUNT + 1  # the image that was at work when it died
+    assert entries("cache") == entries("local-cache")
+
+
+def test_a_batch_that_kills_every_worker_is_named_and_the_rest_is_kept(
+    cluster: Any, refs: list[ImageRef], log: Path
+) -> None:
+    with executing(on(cluster, default={"workers": 2}, attempts=2)):
+        with pytest.raises(WorkerError, match=r"look: 2 workers in a row were lost over .*images/10\.png.*is kept"):
+            list(map_images(Look(log, deadly=50), refs, data()))
+        calls(log)
+        kept = len(entries("cache")) - len(list(Path("cache").glob(".seen-*")))
+        assert kept > 0
+        assert same(list(map_images(Look(log), refs, data())), local(Look(log), refs))
+    assert len(entries("cache")) == COUNT
+
+
+def test_a_node_killed_mid_run_is_done_without(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    task = Look(log, seconds=0.2)
+    expected = local(Look(log), refs)
+    node = add_node(cluster, num_cpus=1, resources={"doomed": 1})
+    killer = threading.Thread(
+        target=lambda: (_wait_for_node(node, log), cluster.remove_node(node, allow_graceful=False))
+    )
+    killer.start()
+    with executing(on(cluster, default={"workers": 5})):
+        assert same(list(map_images(task, refs, data())), expected)
+    killer.join(60)
+    assert entries("cache") == entries("local-cache")
+
+
+def _wait_for_node(node: Any, log: Path) -> None:
+    """Until it has begun to work."""
+    wait_for(lambda: any(node.node_id in path.read_text() for path in log.glob("call-*")))
+
+
+def test_a_driver_killed_mid_run_leaves_the_rest_to_the_next(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    Path("refs.json").write_text(json.dumps([(ref.image_id, str(ref.path)) for ref in refs]))
+    expected = local(Look(log), refs)
+    for carry in ("auto", "always"):
+        driver = start_driver(cluster, carry, f"cache-{carry}")
+        try:
+            wait_for(lambda: len(whole(f"cache-{carry}")) >= 4 or driver.poll() is not None)
+        finally:
+            driver.kill()
+        assert driver.wait() == -signal.SIGKILL
+        kept = settled(lambda: len(whole(f"cache-{carry}")))
+        assert 4 <= kept < COUNT
+        calls(log)
+        with executing(on(cluster, default={"workers": 2}, carry=carry)):
+            assert same(list(map_images(Look(log), refs, data(f"cache-{carry}"))), expected)
+        assert len(calls(log)) == COUNT - kept
+
+
+def whole(cache: str) -> list[Path]:
+    return [p for p in Path(cache).rglob("*") if p.is_file() and not p.name.startswith(".")]
+
+
+def settled(what: Callable[[], int]) -> int:
+    """What it is once the dead driver's workers have ended: they are killed with it, within a moment."""
+    seen = -1
+    while seen != (seen := what()):
+        time.sleep(1)
+    return seen
+
+
+def test_three_tasks_are_at_work_at_once_on_three_devices(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    """The paper's row of three GPUs: segmentation, description and encoding, each on a device of its own."""
+    one = {"num_gpus": 1, "workers": 1}
+    segment = BatchLook(log, "segment", seconds=0.1)
+    features = BatchLook(log, "features", segment, seconds=0.1)
+    expected = local(features, refs)
+    with executing(on(cluster, segment=one, describe=one, features=one)):
+        asked = executor().run(Describing(log, data()), [refs[i : i + 4] for i in range(0, COUNT, 4)])
+        next(asked)  # description is at work from here on
+        assert same(list(map_images(features, refs, data())), expected)
+        list(asked)
+    done = calls(log)
+    where = {
+        name: {call["node"] for call in done if call["task"] == name} for name in ("segment", "describe", "features")
+    }
+    assert all(len(nodes) == 1 for nodes in where.values()) and len(set.union(*where.values())) == 3
+    assert all(call["gpus"] == ["0"] for call in done)  # each node's only one
+    first = min(call["time"] for call in done if call["task"] == "features")
+    last = max(call["time"] for call in done if call["task"] == "segment")
+    assert first < last  # encoding began before segmentation was through
+    assert entries("cache") == entries("local-cache")
+
+
+class Describing:
+    """Work that is no record: see `tmuad.engine.Work`."""
+
+    name, batch = "describe", 4
+
+    def __init__(self, log: Path, data: DataParams) -> None:
+        self.log, self.data = log, data
+
+    def identity(self) -> str:
+        return "1"
+
+    def within(self, cache: Any) -> "Describing":
+        return self
+
+    def given(self, refs: Sequence[ImageRef]) -> list[Any]:
+        return []
+
+    def __call__(self, refs: Sequence[ImageRef]) -> list[str]:
+        for _ in refs:
+            Look(self.log, "describe", seconds=0.1)(np.zeros((1, 1, 3), np.uint8), {})
+        return [ref.path.name for ref in refs]
+
+
+@pytest.mark.parametrize("carry", ["auto", "always"])
+def test_a_lost_image_is_the_same_error_as_here_and_the_others_are_kept(
+    cluster: Any, refs: list[ImageRef], log: Path, carry: str
+) -> None:
+    refs[6].path.write_bytes(refs[6].path.read_bytes()[:300])
+    with pytest.raises(ImageError) as here:
+        list(map_images(Look(log), refs, data("local-cache")))
+    with executing(on(cluster, default={"workers": 1}, carry=carry)), pytest.raises(ImageError) as there:
+        list(map_images(Look(log), refs, data()))
+    assert str(there.value) == str(here.value) and str(here.value).startswith("images/06.png: ")
+    assert len(entries("cache")) >= 6
+
+
+def test_two_runs_share_cluster_and_cache(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    expected = local(Look(log), refs)
+    results: list[bool] = []
+    Path("refs.json").write_text(json.dumps([(ref.image_id, str(ref.path)) for ref in refs[::-1]]))
+    other = start_driver(cluster, "auto", "cache")
+    with executing(on(cluster, default={"workers": 2})):
+        results.append(same(list(map_images(Look(log, seconds=0.1), refs, data())), expected))
+    assert other.wait(120) == 0 and results == [True]
+    assert entries("cache") == entries("local-cache")
+
+
+def start_driver(cluster: Any, carry: str, cache: str) -> "subprocess.Popen[bytes]":
+    """Another process that maps the images of refs.json, with two workers."""
+    with import_path(HERE.parent, HERE):
+        return subprocess.Popen(
+            [sys.executable, "-c", "import test_ray; test_ray.drive()", cluster.address, carry, cache]
+        )
+
+
+def drive() -> None:
+    address, carry, cache = sys.argv[1:]
+    refs = [ImageRef(i, Path(p)) for i, p in json.loads(Path("refs.json").read_text())]
+    with executing(on(SimpleNamespace(address=address), default={"workers": 2}, carry=carry)):
+        assert len(list(map_images(Look(Path("log").resolve(), seconds=0.15), refs, data(cache)))) == COUNT
+
+
+# ---- clusters that do not fit
+
+
+def test_workers_of_another_version_are_refused(cluster: Any, refs: list[ImageRef], log: Path, tmp_path: Path) -> None:
+    shutil.copytree(HERE.parent / "tmuad", tmp_path / "old/tmuad", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "old/tmuad/masks.py").open("a") as stream:
+        stream.write("# another version\n")
+    with import_path(tmp_path / "old"):
+        node = add_node(cluster, num_cpus=1, resources={"old": 1})
+    try:
+        with (
+            executing(on(cluster, default={"resources": {"old": 1}})),
+            pytest.raises(
+                WorkerError, match=r"default: the worker on .* has tmuad \w+, this machine has tmuad \w+.*install"
+            ),
+        ):
+            list(map_images(Look(log), refs, data()))
+    finally:
+        cluster.remove_node(node)
+    assert calls(log) == [] and entries("cache") == {}
+
+
+def test_workers_that_would_compute_something_else_are_refused(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    with (
+        executing(on(cluster, default={"workers": 1})),
+        pytest.raises(WorkerError, match="would compute something else than this machine.*same weights"),
+    ):
+        list(map_images(Here(log), refs, data()))
+    assert calls(log) == []
+
+
+class Here(Look):
+    """Depends on where it runs, as a precision chosen by the device does."""
+
+    @property
+    def fingerprint(self) -> str:
+        import ray
+
+        return "a worker" if ray.is_initialized() and ray.get_runtime_context().get_actor_id() else "the driver"
+
+
+def test_no_room_is_an_error_that_says_what_there_is(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    with (
+        executing(on(cluster, timeout=2, segment={"num_gpus": 9})),
+        pytest.raises(
+            ClusterError, match=r"ray\.segment: no worker .* within 2 s; one takes CPU 1, GPU 9, the cluster has"
+        ),
+    ):
+        list(map_images(Look(log, "segment"), refs, data()))
+
+
+def test_a_cache_that_fills_up_costs_the_rest_of_the_entries_alone(
+    cluster: Any, refs: list[ImageRef], log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = local(Look(log), refs)
+    for carry in ("auto", "always"):
+        with small_disk(tmp_path / carry), caplog.at_level(logging.WARNING):
+            with executing(on(cluster, default={"workers": 2}, carry=carry)):
+                assert same(list(map_images(Look(log), refs, data(str(tmp_path / carry)))), expected)
+            assert 0 < len(whole(str(tmp_path / carry))) < COUNT
+        assert "No space left on device), so nothing more is kept" in caplog.text
+        assert os.getpid() not in {call["pid"] for call in calls(log)}
+        caplog.clear()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system with room for a few entries."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(folder)], check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
