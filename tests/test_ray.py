@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,9 +19,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from ray_cluster import HERE, add_node, import_path, ray_cluster, wait_for
 from ray_tasks import BatchLook, Look, calls
+from refit_workspace import UNIT, build, python
 
 from tmuad.cache import Record
 from tmuad.config import DataParams, Params, parse_params
@@ -276,6 +279,31 @@ def drive() -> None:
     refs = [ImageRef(i, Path(p)) for i, p in json.loads(Path("refs.json").read_text())]
     with executing(on(SimpleNamespace(address=address), default={"workers": 2}, carry=carry)):
         assert len(list(map_images(Look(Path("log").resolve(), seconds=0.15), refs, data(cache)))) == COUNT
+
+
+def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> None:
+    """Prefect runs dvc, dvc runs the stage, the stage finds RAY_ADDRESS; the artifacts are those of a local run."""
+    folder = tmp_path / "ws"
+    build(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"executor": "ray"}))
+    settings = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": "", "RAY_ADDRESS": cluster.address}
+    flow = python(folder, "-m", "flows.reproduce", "--units", UNIT, "--until", "segment", **settings)
+    said = flow.stdout + flow.stderr
+    assert "4 ran" in said or "3 ran" in said, said
+    assert any(f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in nodes(cluster)), said
+    artifact = folder / f"artifacts/{UNIT}/segments.parquet"
+    by_cluster = artifact.read_bytes()
+    artifact.unlink()
+    shutil.rmtree(folder / ".tmuad-cache")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"executor": "local"}))
+    assert "up to date" in python(folder, "-m", "dvc", "status", "settings", f"prepare@{UNIT}").stdout
+    python(folder, "-m", "tmuad.stages", "segment", UNIT)
+    assert artifact.read_bytes() == by_cluster
+
+
+def nodes(cluster: Any) -> list[Any]:
+    return [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
 
 
 # ---- clusters that do not fit
