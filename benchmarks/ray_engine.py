@@ -36,11 +36,11 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from tmuad.cache import Cache, Record, seal
+from tmuad.cache import Record, unseal
 from tmuad.config import DataParams, DemoParams, Params, SegmentParams, parse_params
 from tmuad.encode.features import DefectTask, FeatureTask
 from tmuad.encode.filters import FilterEncoder
-from tmuad.engine import ImageRef, Task, executing, load_image, map_images
+from tmuad.engine import ImageRef, Task, executing, map_images
 from tmuad.executors.ray_worker import Outcome, Parcel
 from tmuad.executors.work import Mapper
 from tmuad.segment.scene import SceneTask
@@ -149,18 +149,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def alone(task: Task, refs: Sequence[ImageRef], data: DataParams) -> dict[str, float]:
-    """One process's figures of one image, prior records at hand: CPU seconds, entry, what would travel there and back."""
+    """One process's figures of one image whose prior record is in the cache: CPU seconds to the entry and back from it, bytes
+    of the entry, bytes that would travel there and back."""
     import ray.cloudpickle as travel
 
-    mapper, cache = Mapper(task, data), Cache(Path(data.cache))
+    mapper = Mapper(task, data)
     seconds, entry, there, back = [], [], [], []
     for one in refs:
-        prior = mapper.record(one, task.after) if task.after else {}
+        if task.after:
+            mapper.record(one, task.after)
         start = time.process_time()
-        record = task(load_image(one.path, data), prior)
+        mapper.record(one)
+        sealed = mapper.cache.read(one.image_id, mapper.kind) or b""
+        assert unseal(sealed) is not None
         seconds.append(time.process_time() - start)
-        sealed = seal(record)
-        cache.write(one.image_id, mapper.kind, sealed)
         parcel = Parcel(mapper, "", [one], True, {str(one.path): one.path.read_bytes()}, mapper.given([one]))
         entry.append(len(sealed))
         there.append(len(travel.dumps(parcel)))
