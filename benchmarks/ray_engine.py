@@ -28,13 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import numpy as np
 import psutil
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from tmuad.cache import Record, unseal
 from tmuad.config import DataParams, DemoParams, Params, SegmentParams, parse_params
@@ -75,6 +72,7 @@ class Run:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[str]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
     before = os.environ.get("PYTHONPATH", "")
@@ -163,7 +161,7 @@ def alone(task: Task, refs: Sequence[ImageRef], data: DataParams) -> dict[str, f
         sealed = mapper.cache.read(one.image_id, mapper.kind) or b""
         assert unseal(sealed) is not None
         seconds.append(time.process_time() - start)
-        parcel = Parcel(mapper, "", [one], True, {str(one.path): one.path.read_bytes()}, mapper.given([one]))
+        parcel = Parcel(mapper, "", [one], {str(one.path): one.path.read_bytes()}, mapper.given([one]))
         entry.append(len(sealed))
         there.append(len(travel.dumps(parcel)))
         back.append(len(travel.dumps(Outcome([], [(one.image_id, mapper.kind, sealed)]))))
@@ -182,7 +180,7 @@ def main() -> None:
     scene, encoder = SceneTask(SegmentParams(), 32), FilterEncoder()
     features = FeatureTask(scene, encoder)
     tasks: dict[str, Task] = {"segment": scene, "features": features, "simulate defects": DefectTask(encoder)}
-    with tempfile.TemporaryDirectory() as name, cluster(options.workers) as address:
+    with tempfile.TemporaryDirectory() as name, cluster(options.workers) as address, threadpool_limits(1):
         base = Path(name)
         if options.folder:
             refs = [ref(path.resolve()) for path in sorted(options.folder.rglob("*.png"))[: options.images]]
@@ -191,8 +189,8 @@ def main() -> None:
         tiny = pictures(base / "tiny", 512, 64)
         os.chdir(base)
         print(
-            f"{len(refs)} images, {options.size} px, {options.workers} workers, {options.rounds} rounds; {os.cpu_count()} cores, "
-            f"load {os.getloadavg()[0]:.1f}; median (range)\n"
+            f"{len(refs)} images, {options.size} px, {options.workers} workers, {options.rounds} rounds; "
+            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; median (range)\n"
         )
         numbers = iter(range(10**6))
 
@@ -226,7 +224,9 @@ def main() -> None:
         rows = []
         for way in WAYS:
             each = runs[way, "nothing"]
-            wall, driver, work = ([getattr(run, f) / len(tiny) * 1e3 for run in each] for f in ("wall", "driver", "workers"))
+            wall, driver, work = (
+                [getattr(run, f) / len(tiny) * 1e3 for run in each] for f in ("wall", "driver", "workers")
+            )
             rows.append([way, spread(wall), spread(driver), spread(work)])
         table(["engine alone (tiny images)", "wall ms per image", "CPU ms, this process", "CPU ms, workers"], rows)
         print(f"connect, start a worker and get its first image back: {spread(starts, 1)} s\n")

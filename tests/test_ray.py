@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,17 +25,36 @@ from ray_cluster import HERE, add_node, import_path, ray_cluster, wait_for
 from ray_tasks import BatchLook, Look, calls
 from refit_workspace import UNIT, build, python
 
-from tmuad.cache import Record
+from tmuad.cache import Cache, Record, open_cache
 from tmuad.config import DataParams, Params, parse_params
 from tmuad.engine import ImageRef, executing, executor, map_images
 from tmuad.errors import ClusterError, ImageError, WorkerError
+from tmuad.executors.work import Mapper
 
 pytest.importorskip("ray")
 COUNT = 32  # images: eight batches, two for each of four workers
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def bucket() -> Iterator[str]:
+    """The address of a bucket on an S3 server; its nodes find it by AWS's own variables."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        boto3.client("s3").create_bucket(Bucket="parts")
+        yield "s3://parts"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str) -> Iterator[Any]:
     """Three nodes of one logical GPU each; four workers of one CPU have room."""
     with ray_cluster(
         {"num_cpus": 2, "num_gpus": 1}, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1, "num_gpus": 1}
@@ -141,8 +160,7 @@ def test_a_batch_that_kills_every_worker_is_named_and_the_rest_is_kept(
         with pytest.raises(WorkerError, match=r"look: 2 workers in a row were lost over .*images/10\.png.*is kept"):
             list(map_images(Look(log, deadly=50), refs, data()))
         calls(log)
-        kept = len(entries("cache")) - len(list(Path("cache").glob(".seen-*")))
-        assert kept > 0
+        assert len(entries("cache")) > 1  # besides what tells workers that this is our cache
         assert same(list(map_images(Look(log), refs, data())), local(Look(log), refs))
     assert len(entries("cache")) == COUNT
 
@@ -166,34 +184,31 @@ def _wait_for_node(node: Any, log: Path) -> None:
     wait_for(lambda: any(node.node_id in path.read_text() for path in log.glob("call-*")))
 
 
-def test_a_driver_killed_mid_run_leaves_the_rest_to_the_next(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+@pytest.mark.parametrize("carry", ["auto", "always"])
+def test_a_driver_killed_mid_run_leaves_the_rest_to_the_next(
+    cluster: Any, refs: list[ImageRef], log: Path, carry: str
+) -> None:
     Path("refs.json").write_text(json.dumps([(ref.image_id, str(ref.path)) for ref in refs]))
     expected = local(Look(log), refs)
-    for carry in ("auto", "always"):
-        driver = start_driver(cluster, carry, f"cache-{carry}")
-        try:
-            wait_for(lambda: len(whole(f"cache-{carry}")) >= 4 or driver.poll() is not None)
-        finally:
-            driver.kill()
-        assert driver.wait() == -signal.SIGKILL
-        kept = settled(lambda: len(whole(f"cache-{carry}")))
-        assert 4 <= kept < COUNT
-        calls(log)
-        with executing(on(cluster, default={"workers": 2}, carry=carry)):
-            assert same(list(map_images(Look(log), refs, data(f"cache-{carry}"))), expected)
-        assert len(calls(log)) == COUNT - kept
+    driver = start_driver(cluster, carry, "cache")
+    try:
+        wait_for(lambda: len(whole("cache")) > 4 or driver.poll() is not None)
+    finally:
+        driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    kept = -1
+    while kept != (kept := len(whole("cache"))):  # its workers are killed with it, within a moment
+        time.sleep(1)
+    kept -= 1  # the entry that tells workers that this is our cache
+    assert 4 <= kept < COUNT
+    calls(log)
+    with executing(on(cluster, default={"workers": 2}, carry=carry)):
+        assert same(list(map_images(Look(log), refs, data())), expected)
+    assert len(calls(log)) == COUNT - kept
 
 
 def whole(cache: str) -> list[Path]:
     return [p for p in Path(cache).rglob("*") if p.is_file() and not p.name.startswith(".")]
-
-
-def settled(what: Callable[[], int]) -> int:
-    """What it is once the dead driver's workers have ended: they are killed with it, within a moment."""
-    seen = -1
-    while seen != (seen := what()):
-        time.sleep(1)
-    return seen
 
 
 def test_three_tasks_are_at_work_at_once_on_three_devices(cluster: Any, refs: list[ImageRef], log: Path) -> None:
@@ -281,6 +296,21 @@ def drive() -> None:
         assert len(list(map_images(Look(Path("log").resolve(), seconds=0.15), refs, data(cache)))) == COUNT
 
 
+def test_a_cache_in_a_bucket_is_filled_by_the_workers(
+    cluster: Any, bucket: str, refs: list[ImageRef], log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = local(Look(log), refs)
+    with executing(on(cluster, default={"workers": 2})), caplog.at_level(logging.INFO):
+        assert same(list(map_images(Look(log), refs, data(f"{bucket}/cache"))), expected)
+        assert "worker on" in caplog.text and "does not see" not in caplog.text
+    assert len(calls(log)) == COUNT
+    cache = open_cache(f"{bucket}/cache")
+    kind = Mapper(Look(log), data()).kind
+    assert all(cache.read(ref.image_id, kind) == Cache(Path("local-cache")).read(ref.image_id, kind) for ref in refs)
+    assert same(list(map_images(Look(log), refs, data(f"{bucket}/cache"))), expected)  # and anybody finds it
+    assert calls(log) == []
+
+
 def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> None:
     """Prefect runs dvc, dvc runs the stage, the stage finds RAY_ADDRESS; the artifacts are those of a local run."""
     folder = tmp_path / "ws"
@@ -291,7 +321,9 @@ def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> 
     flow = python(folder, "-m", "flows.reproduce", "--units", UNIT, "--until", "segment", **settings)
     said = flow.stdout + flow.stderr
     assert "4 ran" in said or "3 ran" in said, said
-    assert any(f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in nodes(cluster)), said
+    assert any(
+        f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in nodes(cluster)
+    ), said
     artifact = folder / f"artifacts/{UNIT}/segments.parquet"
     by_cluster = artifact.read_bytes()
     artifact.unlink()
@@ -331,7 +363,7 @@ def test_workers_of_another_version_are_refused(cluster: Any, refs: list[ImageRe
 def test_workers_that_would_compute_something_else_are_refused(cluster: Any, refs: list[ImageRef], log: Path) -> None:
     with (
         executing(on(cluster, default={"workers": 1})),
-        pytest.raises(WorkerError, match="would compute something else than this machine.*same weights"),
+        pytest.raises(WorkerError, match=r"would compute something else than this machine.*same weights"),
     ):
         list(map_images(Here(log), refs, data()))
     assert calls(log) == []

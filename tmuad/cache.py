@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,6 +66,10 @@ class Cache:
         """Whether there is an entry; only `get` tells whether it is whole."""
         return self._path(image_id, kind).exists()
 
+    def lacking(self, image_ids: Sequence[str], kind: str) -> list[str]:
+        """Those that have no entry."""
+        return [image_id for image_id in image_ids if not self.has(image_id, kind)]
+
     def get(self, image_id: str, kind: str) -> Record | None:
         """The record of `image_id` under the fingerprint `kind`; None if there is none that is whole."""
         entry = self.read(image_id, kind)
@@ -91,6 +95,10 @@ class Cache:
         except OSError as error:
             self.refused = error.strerror or str(error)
 
+    def remove(self, image_id: str, kind: str) -> None:
+        """Forget an entry."""
+        self._path(image_id, kind).unlink(missing_ok=True)
+
     def writable(self) -> bool:
         """Whether entries can be kept."""
         try:
@@ -100,6 +108,15 @@ class Cache:
         except OSError as error:
             self.refused = error.strerror or str(error)
             return False
+
+
+def open_cache(place: str, workspace: Path = Path()) -> Cache:
+    """The cache at `place`, as `data.cache` names it: a folder, relative to the workspace, or s3://BUCKET/PREFIX."""
+    if place.startswith("s3://"):
+        from tmuad.cache_s3 import S3Cache
+
+        return S3Cache(place)
+    return Cache(workspace / place)
 
 
 class MemoryCache(Cache):

@@ -1,22 +1,21 @@
 """A Ray cluster maps: actors hold the models, take batches, and fill the same cache as this machine's processes would.
 
-A worker that sees our folders (a shared file system) reads images and writes records there itself. To any other, images
-travel as files and records come back; this process then writes the cache. Batches whose worker is lost are done again.
+A worker that sees our images (a shared file system) reads them itself, and one that sees our cache (there, or in a bucket)
+writes it itself. To any other, images travel as files and records come back. Batches whose worker is lost are done again.
 """
 
-import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tmuad.cache import Record, unseal
+from tmuad.cache import Cache, Record, open_cache, unseal
 from tmuad.config_models import PlacementParams, RayParams
 from tmuad.executors.local import LocalExecutor
 from tmuad.executors.ray_connect import connect
 from tmuad.executors.ray_pool import Batch, Pool
-from tmuad.executors.ray_worker import Outcome, Sight
+from tmuad.executors.ray_worker import SEEN, Outcome, Sight
 from tmuad.executors.work import ImageRef, Mapper, Work
 from tmuad.progress import track
 
@@ -32,8 +31,9 @@ class RayExecutor:
         self._ray: Any = None
         self._pid = 0  # of the process that is connected
         self._pools: dict[str, Pool] = {}
-        self._root = Path()  # of the cache that workers share or do not share
-        self._token = Path()
+        self._cache = Cache(Path())  # that workers see, or do not see
+        self._place = ""  # of it
+        self._token = secrets.token_hex(16)
 
     def fill(self, mapper: Mapper, missing: Sequence[ImageRef]) -> None:
         """As declared. Where models are to see the images in the task before, a batch goes on to this task as soon as it is
@@ -81,21 +81,19 @@ class RayExecutor:
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
-        self._token.unlink(missing_ok=True)
+        self._cache.remove(self._token, SEEN)
         self._ray.shutdown()
         self._ray, self._pid = None, 0
 
     def _connect(self, work: Work) -> None:
         if self._ray is None:
             self._ray, self._pid = connect(self.params), os.getpid()
-            self._root = Path(work.data.cache).resolve()
-            self._token = self._root / f".seen-{secrets.token_hex(8)}"  # a node that sees it has our folders
-            with contextlib.suppress(OSError):
-                self._root.mkdir(parents=True, exist_ok=True)
-                self._token.touch()
+            self._place = _absolute(work.data.cache)
+            self._cache = open_cache(self._place)
+            self._cache.write(self._token, SEEN, b"")
 
     def _carries(self, work: Work) -> bool:
-        return self.params.carry == "always" or Path(work.data.cache).resolve() != self._root
+        return self.params.carry == "always" or _absolute(work.data.cache) != self._place
 
     def _through(self, prior: Mapper, batches: Sequence[Batch]) -> Iterator[Batch]:
         """`batches`, each once all of it is through `prior`. Their images stay together: the same batches, the same bits."""
@@ -117,7 +115,7 @@ class RayExecutor:
         slot = self._slot(work)
         placement: PlacementParams = getattr(self.params, slot)
         if slot not in self._pools:
-            sight = Sight(str(Path.cwd()), str(self._token), str(batches[0].refs[0].path))
+            sight = Sight(str(Path.cwd()), self._place, self._token, str(batches[0].refs[0].path))
             self._pools[slot] = Pool(self._ray, slot, placement, self.params, sight)
         pool = self._pools[slot]
         share = max(1, pool.room() // (len(self._named) + (slot == "default")))
@@ -129,3 +127,7 @@ def _keep(mapper: Mapper, outcome: Outcome) -> None:
     for image_id, kind, entry in outcome.entries:
         mapper.cache.write(image_id, kind, entry)
     mapper.cache.refused = mapper.cache.refused or outcome.refused
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).resolve())

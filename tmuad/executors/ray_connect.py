@@ -62,6 +62,8 @@ def _probe(address: str, source: str, timeout: float) -> None:
         )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=min(timeout, 10)) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return  # what speaks TLS does not answer a plain greeting
             connection.settimeout(timeout)
             connection.sendall(PREFACE)
             answer = connection.recv(9, socket.MSG_WAITALL)

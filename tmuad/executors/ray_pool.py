@@ -138,7 +138,10 @@ class Pool:
                 "differ: install the same on every node"
             )
         actor.hello, self._failed_starts = hello, 0
-        log.info("%s: worker on %s%s", self.slot, hello, "" if hello.shares else ", which does not see our folders")
+        unseen = [what for what, seen in (("images", hello.images), ("cache", hello.cache)) if not seen]
+        log.info(
+            "%s: worker on %s%s%s", self.slot, hello, ", which does not see our " * bool(unseen), " and ".join(unseen)
+        )
 
     def _idlest(self, running: dict[Any, tuple[_Actor, Batch]]) -> _Actor | None:
         """The worker that has the fewest batches in hand, if any has room for another."""
@@ -151,13 +154,15 @@ class Pool:
 
     def _parcel(self, actor: _Actor, work: Work, identity: str, batch: Batch, carry: bool) -> Parcel:
         assert actor.hello is not None
-        if actor.hello.shares and not carry:
-            return Parcel(work, identity, batch.refs)
-        files = {}
-        for ref in batch.refs:
-            with reporting(ref.path):
-                files[str(ref.path)] = ref.path.read_bytes()
-        return Parcel(work, identity, batch.refs, True, files, work.given(batch.refs))
+        files, entries = None, None
+        if carry or not actor.hello.images:
+            files = {}
+            for ref in batch.refs:
+                with reporting(ref.path):
+                    files[str(ref.path)] = ref.path.read_bytes()
+        if carry or not actor.hello.cache:
+            entries = work.given(batch.refs)
+        return Parcel(work, identity, batch.refs, files, entries)
 
     def _fetch(self, ref: Any, actor: _Actor) -> Outcome | None:
         """None if the worker was lost."""

@@ -1,5 +1,6 @@
 """The other end of `tmuad.executors.ray`: an actor on some node, with the models it has loaded."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -7,15 +8,16 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tmuad.cache import Entry, MemoryCache
+from tmuad.cache import Entry, MemoryCache, open_cache
 from tmuad.errors import TmuadError, WorkerError
 from tmuad.executors.work import ImageRef, Work
+
+SEEN = "seen"  # kind of the entry that a driver leaves in the cache for as long as it runs
 
 # Whose versions decide the last bits of a result.
 NUMERICAL = (
@@ -26,10 +28,11 @@ NUMERICAL = (
 
 @dataclass(frozen=True)
 class Sight:
-    """How a worker sees whether it has the driver's folders: a file with a secret name, and an image."""
+    """How a worker finds out what it shares with the driver: an entry that one run put into the cache, and an image."""
 
     folder: str  # the driver's working folder
-    token: str  # a file of one run in the cache, absolute
+    cache: str  # absolute, or in a bucket
+    token: str  # image id of the entry
     image: str  # relative to `folder`, or absolute
 
 
@@ -42,7 +45,8 @@ class Hello:
     pid: int
     gpus: tuple[str, ...]  # ids of the GPUs it was given
     environment: dict[str, str]
-    shares: bool  # our folders
+    images: bool  # whether it sees ours
+    cache: bool
 
     def __str__(self) -> str:
         return (
@@ -52,14 +56,13 @@ class Hello:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A batch, and what a worker without our folders needs for it."""
+    """A batch, and what travels with it."""
 
     work: Work
     identity: str  # of the work, as the driver has it
     refs: Sequence[ImageRef]
-    carried: bool = False  # whether files and entries travel
-    files: dict[str, bytes] = field(default_factory=dict)  # by path
-    entries: Sequence[Entry] = ()  # records that the work builds on, where there are any
+    files: dict[str, bytes] | None = None  # by path; None: the worker sees them
+    entries: Sequence[Entry] | None = None  # records that the work builds on; None: the worker sees the cache
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Outcome:
     """What came of a batch, also of one that failed half-way."""
 
     values: list[Any]
-    entries: list[Entry]  # of a carried batch
+    entries: list[Entry]  # for a cache that the worker does not see
     refused: str = ""  # why the worker could not keep an entry
     error: TmuadError | None = None
 
@@ -82,8 +85,11 @@ class Worker:
 
         self._limits = threadpool_limits(1)  # as in every stage: Ray would allow as many threads as CPUs
         folder = Path(sight.folder)
-        self._shares = Path(sight.token).is_file() and (folder / sight.image).is_file()
-        if self._shares:
+        self._cache = False
+        self._images = (folder / sight.image).is_file()
+        with contextlib.suppress(TmuadError):  # a bucket that this node may not read
+            self._cache = open_cache(sight.cache).has(sight.token, SEEN)
+        if folder.is_dir():
             os.chdir(folder)
         self._trusted: set[str] = set()
 
@@ -92,26 +98,23 @@ class Worker:
 
         context = ray.get_runtime_context()
         gpus = tuple(map(str, context.get_accelerator_ids().get("GPU", ())))
-        return Hello(context.get_node_id(), socket.gethostname(), os.getpid(), gpus, environment(), self._shares)
+        return Hello(
+            context.get_node_id(), socket.gethostname(), os.getpid(), gpus, environment(), self._images, self._cache
+        )
 
     def run(self, parcel: Parcel) -> Outcome:
-        work = parcel.work
+        """A batch. What was done before an error is kept, here or by the driver."""
+        carried = MemoryCache(parcel.entries or ())
+        work = parcel.work if parcel.entries is None else parcel.work.within(carried)
+        values, failure = [], None
         try:
             self._check(parcel)
-            if not parcel.carried:
-                values = work(parcel.refs)
-                return Outcome(values, [], getattr(work, "cache", MemoryCache()).refused)
-            cache = MemoryCache(parcel.entries)
             with _unpacked(parcel) as refs:
-                try:
-                    return Outcome(work.within(cache)(refs), cache.made)
-                except TmuadError as error:
-                    told = str(error)
-                    for here, there in zip(refs, parcel.refs, strict=True):
-                        told = told.replace(str(here.path), str(there.path))
-                    return Outcome([], cache.made, "", type(error)(told))
+                values = work(refs)
         except TmuadError as error:
-            return Outcome([], [], "", error)
+            failure = error
+        refused = "" if parcel.entries is not None else getattr(work, "cache", carried).refused
+        return Outcome(values, carried.made, refused, failure)
 
     def _check(self, parcel: Parcel) -> None:
         """The same version can still mean another thing: other weights in its folder, another precision on its device."""
@@ -125,18 +128,25 @@ class Worker:
         self._trusted.add(parcel.identity)
 
 
-@contextmanager
-def _unpacked(parcel: Parcel) -> Iterator[list[ImageRef]]:
-    """The carried files under their own names in a folder of this node, for as long as the batch takes."""
-    folder = tempfile.mkdtemp(prefix="tmuad-")
+@contextlib.contextmanager
+def _unpacked(parcel: Parcel) -> Iterator[Sequence[ImageRef]]:
+    """The images as files of this node, under their own names; an error names them as the driver knows them."""
+    if parcel.files is None:
+        yield parcel.refs
+        return
+    folder, refs = tempfile.mkdtemp(prefix="tmuad-"), []
     try:
-        refs = []
         for number, ref in enumerate(parcel.refs):
-            path = Path(folder, str(number), *(p for p in ref.path.parts if p not in ("..", ref.path.anchor)))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = Path(folder, str(number), ref.path.name)
+            path.parent.mkdir()
             path.write_bytes(parcel.files[str(ref.path)])
             refs.append(replace(ref, path=path))
         yield refs
+    except TmuadError as error:
+        told = str(error)
+        for here, there in zip(refs, parcel.refs, strict=True):
+            told = told.replace(str(here.path), str(there.path))
+        raise type(error)(told) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.cache import Cache, Entry, Record, fingerprint
+from tmuad.cache import Cache, Entry, Record, fingerprint, open_cache
 from tmuad.config import DataParams
 from tmuad.data import decode, images, pixels, tiff
 from tmuad.data.images import read_image, resize
@@ -108,7 +108,7 @@ class Mapper:
 
     def __init__(self, task: Task, data: DataParams, cache: Cache | None = None) -> None:
         self.task, self.data = task, data
-        self.cache = Cache(Path(data.cache)) if cache is None else cache
+        self.cache = open_cache(data.cache) if cache is None else cache
         reading = fingerprint(decode, images, pixels, tiff)  # what turns a file into pixels
         self.kinds: dict[str, str] = {}
         step: Task | None = task
@@ -157,8 +157,8 @@ class Mapper:
 
     def lacking(self, refs: Sequence[ImageRef]) -> list[ImageRef]:
         """Those without an entry, each image once."""
-        unique = {ref.image_id: ref for ref in refs}.values()
-        return [ref for ref in unique if not self.cache.has(ref.image_id, self.kind)]
+        unique = {ref.image_id: ref for ref in refs}
+        return [unique[image_id] for image_id in self.cache.lacking(list(unique), self.kind)]
 
     def record(self, ref: ImageRef, task: Task | None = None) -> Record:
         """From the cache, or computed and kept there."""
