@@ -1,6 +1,8 @@
 """A real Ray cluster of several node processes on this machine, for as long as a module's tests last."""
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,36 +13,38 @@ import psutil
 
 HERE = Path(__file__).parent
 STORE = 80 * 2**20  # bytes; Ray takes no less
-# Lost nodes are noticed within two seconds rather than fifteen.
-HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+STARTS = 3  # a node that a busy machine does not bring up within Ray's half a minute is tried again
 
 
 @contextmanager
 def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
-    """A `ray.cluster_utils.Cluster` of `nodes` beside a head that takes no work."""
+    """A `ray.cluster_utils.Cluster` of `nodes`, the first of which is the head. Nothing of it is left afterwards."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     before = {process.pid for process in psutil.process_iter()}
-    with import_path(HERE.parent, HERE):
-        from ray.cluster_utils import Cluster
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path has 100 characters
+    from ray.cluster_utils import Cluster
 
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": HEALTH,
-            },
-        )  # fmt: skip
-        try:
+    cluster = Cluster()
+    try:
+        with import_path(HERE.parent, HERE):
             for node in nodes:
-                add_node(cluster, wait=False, **node)
-            cluster.wait_for_nodes(timeout=120)
-            yield cluster
-        finally:
-            cluster.shutdown()
-    wait_for(lambda: not [p for p in psutil.process_iter(["name", "cmdline"]) if p.pid not in before and _of_ray(p)])
+                add_node(cluster, wait=False, **node, **({} if cluster.head_node else {"temp_dir": folder}))
+        cluster.wait_for_nodes(timeout=120)
+        yield cluster
+    finally:
+        cluster.shutdown()
+        wait_for(lambda: not [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before and _of(p, folder)])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def add_node(cluster: Any, wait: bool = True, **options: Any) -> Any:
-    return cluster.add_node(wait=wait, object_store_memory=STORE, **options)
+    for attempt in range(STARTS):
+        try:
+            return cluster.add_node(wait=wait, include_dashboard=False, object_store_memory=STORE, **options)
+        except Exception:
+            if attempt == STARTS - 1:
+                raise
+    raise AssertionError
 
 
 @contextmanager
@@ -65,9 +69,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     return answer
 
 
-def _of_ray(process: psutil.Process) -> bool:
+def _of(process: psutil.Process, folder: str) -> bool:
+    """Whether it is one of the cluster whose files are in `folder`."""
     try:
-        words = " ".join(process.info["cmdline"] or [])
-        return process.status() != psutil.STATUS_ZOMBIE and ("ray::" in words or "/ray/core/" in words)
+        return folder in " ".join(process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

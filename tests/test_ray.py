@@ -262,12 +262,23 @@ def test_a_lost_image_is_the_same_error_as_here_and_the_others_are_kept(
     cluster: Any, refs: list[ImageRef], log: Path, carry: str
 ) -> None:
     refs[6].path.write_bytes(refs[6].path.read_bytes()[:300])
+    refs[6] = ImageRef(hashlib.sha256(refs[6].path.read_bytes()).hexdigest(), refs[6].path)
     with pytest.raises(ImageError) as here:
         list(map_images(Look(log), refs, data("local-cache")))
     with executing(on(cluster, default={"workers": 1}, carry=carry)), pytest.raises(ImageError) as there:
         list(map_images(Look(log), refs, data()))
     assert str(there.value) == str(here.value) and str(here.value).startswith("images/06.png: ")
     assert len(entries("cache")) >= 6
+
+
+def test_another_image_under_the_name_is_not_taken_for_it(cluster: Any, refs: list[ImageRef], log: Path) -> None:
+    shutil.copy(refs[0].path, refs[5].path)  # as on a node with an older copy of the data
+    with (
+        executing(on(cluster, default={"workers": 1})),
+        pytest.raises(ImageError, match=r"images/05\.png: another image on .* than in the manifest; bring"),
+    ):
+        list(map_images(Look(log), refs, data()))
+    assert not Cache(Path("cache")).has(refs[5].image_id, Mapper(Look(log), data()).kind)
 
 
 def test_two_runs_share_cluster_and_cache(cluster: Any, refs: list[ImageRef], log: Path) -> None:
@@ -322,7 +333,7 @@ def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> 
     said = flow.stdout + flow.stderr
     assert "4 ran" in said or "3 ran" in said, said
     assert any(
-        f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in nodes(cluster)
+        f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in cluster.list_all_nodes()
     ), said
     artifact = folder / f"artifacts/{UNIT}/segments.parquet"
     by_cluster = artifact.read_bytes()
@@ -332,10 +343,6 @@ def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> 
     assert "up to date" in python(folder, "-m", "dvc", "status", "settings", f"prepare@{UNIT}").stdout
     python(folder, "-m", "tmuad.stages", "segment", UNIT)
     assert artifact.read_bytes() == by_cluster
-
-
-def nodes(cluster: Any) -> list[Any]:
-    return [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
 
 
 # ---- clusters that do not fit

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tmuad.cache import Entry, MemoryCache, open_cache
-from tmuad.errors import TmuadError, WorkerError
+from tmuad.errors import ImageError, TmuadError, WorkerError
 from tmuad.executors.work import ImageRef, Work
 
 SEEN = "seen"  # kind of the entry that a driver leaves in the cache for as long as it runs
@@ -132,6 +132,8 @@ class Worker:
 def _unpacked(parcel: Parcel) -> Iterator[Sequence[ImageRef]]:
     """The images as files of this node, under their own names; an error names them as the driver knows them."""
     if parcel.files is None:
+        for ref in parcel.refs:
+            _verify(ref)
         yield parcel.refs
         return
     folder, refs = tempfile.mkdtemp(prefix="tmuad-"), []
@@ -149,6 +151,18 @@ def _unpacked(parcel: Parcel) -> Iterator[Sequence[ImageRef]]:
         raise type(error)(told) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _verify(ref: ImageRef) -> None:
+    """A node with a copy of the data in place of the data could have another version of it."""
+    with contextlib.suppress(OSError):  # a missing file is the task's to report
+        with ref.path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != ref.image_id:
+            raise ImageError(
+                f"{ref.path}: another image on {socket.gethostname()} than in the manifest; bring the node's copy of the "
+                "data up to date, or set ray.carry: always"
+            )
 
 
 def environment() -> dict[str, str]:
