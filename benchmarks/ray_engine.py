@@ -35,7 +35,8 @@ from threadpoolctl import threadpool_limits
 
 from tmuad.cache import Record, unseal
 from tmuad.config import DataParams, DemoParams, Params, SegmentParams, parse_params
-from tmuad.encode.features import DefectTask, FeatureTask
+from tmuad.encode.defects import DefectTask
+from tmuad.encode.features import FeatureTask
 from tmuad.encode.filters import FilterEncoder
 from tmuad.engine import ImageRef, Task, executing, map_images
 from tmuad.executors.ray_worker import Outcome, Parcel
@@ -179,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     scene, encoder = SceneTask(SegmentParams(), 32), FilterEncoder()
     features = FeatureTask(scene, encoder)
-    tasks: dict[str, Task] = {"segment": scene, "features": features, "simulate defects": DefectTask(encoder)}
+    tasks: dict[str, Task] = {"segment": scene, "features": features, "simulate defects": DefectTask()}
     with tempfile.TemporaryDirectory() as name, cluster(options.workers) as address, threadpool_limits(1):
         base = Path(name)
         if options.folder:
