@@ -73,7 +73,7 @@ class Run:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[str]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # as nice as this machine's processes
     from ray.cluster_utils import Cluster
 
     before = os.environ.get("PYTHONPATH", "")

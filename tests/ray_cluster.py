@@ -19,7 +19,8 @@ STARTS = 3  # a node that a busy machine does not bring up within Ray's half a m
 @contextmanager
 def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster` of `nodes`, the first of which is the head. Nothing of it is left afterwards."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's workers are as nice as can be: beside other tests on the same cores they would come last, and late.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     before = {process.pid for process in psutil.process_iter()}
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path has 100 characters
     from ray.cluster_utils import Cluster
