@@ -27,9 +27,8 @@ def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
 
     cluster = Cluster()
     try:
-        with import_path(HERE.parent, HERE):
-            for node in nodes:
-                add_node(cluster, wait=False, **node, **({} if cluster.head_node else {"temp_dir": folder}))
+        for node in nodes:
+            add_node(cluster, wait=False, **node, **({} if cluster.head_node else {"temp_dir": folder}))
         cluster.wait_for_nodes(timeout=120)
         yield cluster
     finally:
@@ -38,10 +37,12 @@ def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def add_node(cluster: Any, wait: bool = True, **options: Any) -> Any:
+def add_node(cluster: Any, *code: Path, wait: bool = True, **options: Any) -> Any:
+    """Another node, whose workers find modules in `code` before those of the project and its tests."""
     for attempt in range(STARTS):
         try:
-            return cluster.add_node(wait=wait, include_dashboard=False, object_store_memory=STORE, **options)
+            with import_path(*code, HERE.parent, HERE):
+                return cluster.add_node(wait=wait, include_dashboard=False, object_store_memory=STORE, **options)
         except Exception:
             if attempt == STARTS - 1:
                 raise

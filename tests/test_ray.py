@@ -22,7 +22,7 @@ import pytest
 import yaml
 from PIL import Image
 from ray_cluster import HERE, add_node, import_path, ray_cluster, wait_for
-from ray_tasks import BatchLook, Look, calls
+from ray_tasks import BatchLook, Look, calls, noted
 from refit_workspace import UNIT, build, python
 
 from tmuad.cache import Cache, Record, open_cache
@@ -32,7 +32,7 @@ from tmuad.errors import ClusterError, ImageError, WorkerError
 from tmuad.executors.work import Mapper
 
 pytest.importorskip("ray")
-COUNT = 32  # images: eight batches, two for each of four workers
+COUNT = 40  # images: ten batches, two for each of five workers
 
 
 @pytest.fixture(scope="module")
@@ -166,22 +166,25 @@ def test_a_batch_that_kills_every_worker_is_named_and_the_rest_is_kept(
 
 
 def test_a_node_killed_mid_run_is_done_without(cluster: Any, refs: list[ImageRef], log: Path) -> None:
-    task = Look(log, seconds=0.2)
+    task = Look(log, seconds=0.1, crowd=5)
     expected = local(Look(log), refs)
     node = add_node(cluster, num_cpus=1, resources={"doomed": 1})
-    killer = threading.Thread(
-        target=lambda: (_wait_for_node(node, log), cluster.remove_node(node, allow_graceful=False))
-    )
+    killer = threading.Thread(target=_kill_when_it_works, args=(cluster, node, log))
     killer.start()
-    with executing(on(cluster, default={"workers": 5})):
-        assert same(list(map_images(task, refs, data())), expected)
-    killer.join(60)
+    try:
+        with executing(on(cluster, default={"workers": 5})):
+            assert same(list(map_images(task, refs, data())), expected)
+    finally:
+        killer.join()
     assert entries("cache") == entries("local-cache")
 
 
-def _wait_for_node(node: Any, log: Path) -> None:
-    """Until it has begun to work."""
-    wait_for(lambda: any(node.node_id in path.read_text() for path in log.glob("call-*")))
+def _kill_when_it_works(cluster: Any, node: Any, log: Path) -> None:
+    """SIGKILL of all its processes."""
+    try:
+        wait_for(lambda: any(node.node_id in text for text in noted(log)))
+    finally:
+        cluster.remove_node(node, allow_graceful=False)
 
 
 @pytest.mark.parametrize("carry", ["auto", "always"])
@@ -333,7 +336,8 @@ def test_a_flow_run_is_computed_on_the_cluster(cluster: Any, tmp_path: Path) -> 
     said = flow.stdout + flow.stderr
     assert "4 ran" in said or "3 ran" in said, said
     assert any(
-        f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said for node in cluster.list_all_nodes()
+        f"default: worker on {socket.gethostname()} (node {node.node_id[:8]}" in said
+        for node in cluster.list_all_nodes()
     ), said
     artifact = folder / f"artifacts/{UNIT}/segments.parquet"
     by_cluster = artifact.read_bytes()
@@ -352,8 +356,7 @@ def test_workers_of_another_version_are_refused(cluster: Any, refs: list[ImageRe
     shutil.copytree(HERE.parent / "tmuad", tmp_path / "old/tmuad", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "old/tmuad/masks.py").open("a") as stream:
         stream.write("# another version\n")
-    with import_path(tmp_path / "old"):
-        node = add_node(cluster, num_cpus=1, resources={"old": 1})
+    node = add_node(cluster, tmp_path / "old", num_cpus=1, resources={"old": 1})
     try:
         with (
             executing(on(cluster, default={"resources": {"old": 1}})),
