@@ -66,7 +66,7 @@ def test_stages_use_it_as_they_use_a_folder(bucket: str, bench: Bench) -> None:
     unit = {"kit": {"root": "photos", "layout": "folder"}}
     results = []
     for cache in (f"{bucket}/kit", ".tmuad-cache"):
-        bench.params(unit, {"data": {"cache": cache, "workers": 2}})
+        bench.params(unit, {"data": {"cache": cache, "workers": 1}})
         bench.fit(stages=("prepare", "segment"))
         results.append({p.name: p.read_bytes() for p in Path("artifacts/kit").iterdir()})
     assert results[0] == results[1]
