@@ -15,6 +15,7 @@ from tmuad.config_models import (
     ComputeParams,
     EncodeParams,
     GroundedSamParams,
+    RayParams,
     SamParams,
     VlmParams,
 )
@@ -235,6 +236,8 @@ class Params(Section):
     units: dict[UnitName, UnitParams]
     profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
     compute: ComputeParams = ComputeParams()
+    executor: Literal["local", "ray"] = "local"  # who maps backends over images; docs/scaling.md
+    ray: RayParams = RayParams()
     data: DataParams = DataParams()
     demo: DemoParams = DemoParams()
     segment: SegmentParams = SegmentParams()

@@ -23,6 +23,7 @@ from pathlib import Path  # noqa: E402
 
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
+from tmuad.executors import executing  # noqa: E402
 
 PER_UNIT = (
     "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context",
@@ -43,12 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         params = load_params(Path("params.yaml"))
         stage = importlib.import_module(f"tmuad.stages.{options.stage}")
-        if options.unit is None:
-            stage.run(params)
-        else:
-            if options.stage in PER_UNIT:
-                params.unit(options.unit)
-            stage.run(params, options.unit)
+        if options.stage in PER_UNIT:
+            params.unit(options.unit)
+        with executing(params):
+            stage.run(params, *([] if options.unit is None else [options.unit]))
     except TmuadError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
