@@ -8,7 +8,9 @@ from typing import Any
 from flows import git
 from flows.dvc import Dvc, unit_ends, unit_stages
 from tmuad.arrivals.labelled import read_labelled
+from tmuad.checks import load_checks
 from tmuad.config import Params
+from tmuad.data.arrivals import log_path, read_log
 from tmuad.errors import ArtifactError, DataError
 from tmuad.parquet import read_parquet
 from tmuad.stages.__main__ import PER_UNIT
@@ -23,7 +25,8 @@ def preflight(unit: str, params: Params, dvc: Dvc, arriving: int = 0) -> dict[st
 
     Raises:
         GitError: no repository, no identity, uncommitted changes.
-        DataError: the data set is missing, not tracked, changed, drawn by a stage; the labelled set is broken; disk full.
+        DataError: the data set is missing, not tracked, changed, drawn by a stage; the labelled set, a saved question or the
+            log of arrivals is broken; disk full.
         ArtifactError: the unit is not fitted, or not as its lock file says.
     """
     root = Path(params.unit(unit).root)
@@ -33,6 +36,8 @@ def preflight(unit: str, params: Params, dvc: Dvc, arriving: int = 0) -> dict[st
         raise DataError(f"{root}: no such folder; bring the data set back with: dvc checkout {root}")
     tracked = _tracked(unit, root, dvc)
     read_labelled(unit, params)
+    load_checks()
+    read_log(log_path(unit))
     paths = UnitPaths(unit)
     if not paths.calibration.exists() or not paths.metrics.exists():
         raise ArtifactError(f"{unit}: not fitted yet; run: dvc repro {' '.join(unit_ends(unit))}, and commit dvc.lock")

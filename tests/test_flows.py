@@ -16,7 +16,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from refit_workspace import ENVIRONMENT, ROOT, UNIT, arrive, banks, build, commit, copy, fit, python, run, set_refit
+from refit_workspace import (
+    ENVIRONMENT,
+    ROOT,
+    UNIT,
+    arrive,
+    bad_image,
+    banks,
+    commit,
+    copy,
+    good_image,
+    python,
+    run,
+    set_refit,
+)
 
 from flows.dvc import unit_ends
 from tmuad.arrivals import history
@@ -61,14 +74,6 @@ def wait_for(what: Any, seconds: float, every: float = 0.25) -> Any:
                 return answer
         time.sleep(every)
     raise AssertionError(f"nothing within {seconds} s")
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workspace") / "ws"
-    build(folder)
-    fit(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +123,8 @@ def deployed(api: str, folder: Path, tmp_path: Path, name: str) -> Iterator[None
         yield
 
 
-def test_deployed_it_runs_on_arrival(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_deployed_it_runs_on_arrival(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, cron="0 3 1 1 *")
     with deployed(api, folder, tmp_path, "arrivals"):
         arrive(folder, "one.png")
@@ -135,8 +140,8 @@ def test_deployed_it_runs_on_arrival(api: str, fitted: Path, tmp_path: Path) -> 
 @pytest.mark.skipif(
     sqlalchemy.__version__ >= "2.1", reason="SQLAlchemy 2.1 ends Prefect 3.8's scheduler: it inserts no run; pin <2.1"
 )
-def test_deployed_it_runs_on_schedule(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_deployed_it_runs_on_schedule(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, cron="* * * * *", debounce=3600.0)  # no event will come
     arrive(folder, "one.png")
     with deployed(api, folder, tmp_path, "schedule"):
@@ -152,8 +157,8 @@ def last_run(api: str, state: str) -> dict[str, Any]:
     return runs[0]
 
 
-def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
     text = (folder / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text.replace("false_alarm_rate: 0.05", "false_alarm_rate: 0.2"))
@@ -172,8 +177,8 @@ def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tm
     assert wrong.returncode == 1 and "no such stage" in wrong.stdout
 
 
-def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_errors_are_in_the_state_of_the_flow(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
     arrive(folder, "one.png")
     (folder / "params.yaml").write_text((folder / "params.yaml").read_text() + "# changed\n")
@@ -184,9 +189,9 @@ def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: P
     assert (folder / INCOMING / "one.png").exists()
 
 
-def test_without_a_server(fitted: Path, tmp_path: Path) -> None:
+def test_without_a_server(fitted_workspace: Path, tmp_path: Path) -> None:
     """`--once` is for plain cron; the flow itself also runs, on a server of its own in the process."""
-    folder = copy(fitted, tmp_path / "ws")
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, gate={"shift": 1e-9})
     arrive(folder, "one.png")
     alone = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": ""}
@@ -198,8 +203,8 @@ def test_without_a_server(fitted: Path, tmp_path: Path) -> None:
     assert refused.returncode == 1 and "prefect server start" in refused.stderr
 
 
-def test_a_version_travels_over_s3(fitted: Path, tmp_path: Path) -> None:
-    folder, port = copy(fitted, tmp_path / "ws"), free_port()
+def test_a_version_travels_over_s3(fitted_workspace: Path, tmp_path: Path) -> None:
+    folder, port = copy(fitted_workspace, tmp_path / "ws"), free_port()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     server = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
     with process(tmp_path / "s3.log", *server):

@@ -370,11 +370,16 @@ def test_rules_and_rarities(artifacts, tmp_path):
 
 def test_weeks_begin_on_monday_and_unknown_ones_stay_unknown(artifacts, tmp_path):
     def context(image_id, arrived):
-        return row(tables.CONTEXT_SCHEMA, image_id, arrived, "log", "t2", 0.5)
+        return row(tables.CONTEXT_SCHEMA, image_id, arrived, "photograph", "t2", 0.5)
 
-    days = [context("t1", datetime(2026, 1, 1, 8)), context("t2", datetime(2025, 12, 29)), context("t3", None)]
+    # the log of whoever takes images in comes before what a photograph says of itself
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/a.csv").write_text("path,arrived\ntrain/t2.png,2025-12-29\ntrain/gone.png,2024-01-01\n")
+    days = [context("t1", datetime(2026, 1, 1, 8)), context("t2", datetime(2020, 1, 1)), context("t3", None)]
     pq.write_table(pa.Table.from_pylist(days, schema=tables.CONTEXT_SCHEMA), artifacts / "a/context.parquet")
-    build(tmp_path / "w.duckdb", artifacts, ["a"])
+    build(tmp_path / "w.duckdb", artifacts, ["a"], arrivals_root=tmp_path / "log")
+    told = rows(tmp_path / "w.duckdb", "SELECT image_id, arrived_from FROM context ORDER BY image_id")
+    assert told == [("t1", "photograph"), ("t2", "log"), ("t3", "photograph")]
     found = rows(
         tmp_path / "w.duckdb", "SELECT CAST(week AS VARCHAR), images FROM arrivals_by_week WHERE split = 'train'"
     )

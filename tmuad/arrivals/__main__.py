@@ -42,8 +42,9 @@ def run_guard(unit: str, params: Params) -> None:
 
 
 def run_gate(unit: str, params: Params) -> None:
-    """Hold the re-fitted banks against those kept in `before`; the result goes to the journal."""
+    """Hold the re-fitted banks against those kept in `before`, and ask the saved questions; the result goes to the journal."""
     from tmuad.arrivals.gate import Judged, compare
+    from tmuad.arrivals.questions import ask_questions
 
     state = UnitState(unit)
     journal = Journal.load(state.journal)
@@ -51,7 +52,8 @@ def run_gate(unit: str, params: Params) -> None:
     old = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
     new = labelled_verdicts(unit, params) if old else []
     before = Judged.read(UnitPaths(unit, state.before / "artifacts"), old)
-    report = compare(before, Judged.read(UnitPaths(unit), new), params.refit.gate)
+    questions = ask_questions(unit, state.folder / "gate.duckdb")
+    report = compare(before, Judged.read(UnitPaths(unit), new), params.refit.gate, questions)
     journal.update(gate=report.to_json())
 
 
