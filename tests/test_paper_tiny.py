@@ -8,6 +8,8 @@ import hashlib
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +284,11 @@ def test_units_share_a_classifier(
         run("describe", params, unit)
     run("finetune_group", params, groups[0])
     assert digests(Path("models/classifiers")) == before  # reproducible
+    for command in (["init", "--no-scm", "-q"], ["plots", "show", "-o", "drawn"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, capture_output=True)
+    page = Path("drawn/index.html").read_text()
+    assert all(f"curves/{group}.csv" in page for group in groups)
+    assert '"held_out_loss"' in page and '"held_out_accuracy"' in page
     with pytest.raises(ParameterError, match="no group 'none'"):
         run("finetune_group", params, "none")
 
