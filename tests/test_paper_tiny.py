@@ -129,6 +129,8 @@ def test_settings_hold_what_is_in_force(here: Params) -> None:
     assert "units" not in content and content["compute"] == {"precision": "float32"}
     models = Path("reports/results.md").read_text()
     assert "## Models of the profile paper-tiny" in models and models.count("random:0") >= 5
+    page = Path("reports/index.html").read_text()
+    assert "<h2>Models of the profile paper-tiny</h2>" in page and page.count("<td>random:0</td>") >= 5
 
 
 def tracked() -> set[str]:
