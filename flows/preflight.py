@@ -72,6 +72,21 @@ def tag_name(unit: str, version: str) -> str:
     return f"refit/{unit}/{version}"
 
 
+def _own_copy(root: Path) -> str:
+    """How to re-fit what a stage makes: the commands, as they can be pasted."""
+    own = Path("data") / root.name
+    if own.exists():
+        own = Path("data") / f"own-{root.name}"
+    unit = own.name
+    return (
+        "re-fit a copy that is yours:\n"
+        f"  cp -r {root} {own} && dvc add {own}\n"
+        f"  tmuad init {own} --name {unit}\n"
+        f"  dvc repro {' '.join(unit_ends(unit))} && git add -A && git commit -m 'New unit {unit}'\n"
+        f"then put photographs of good parts into data/incoming/{unit}/ and run: tmuad refit --unit {unit}"
+    )
+
+
 def _tracked(unit: str, root: Path, dvc: Dvc) -> dict[str, str]:
     if not root.resolve().is_relative_to(Path.cwd()):
         raise DataError(
@@ -80,10 +95,7 @@ def _tracked(unit: str, root: Path, dvc: Dvc) -> dict[str, str]:
         )
     found: dict[str, str] = dvc.call("tracked", path=str(root))
     if "stage" in found:
-        raise DataError(
-            f"{root}: made by the {found['stage']} stage, which would draw it anew; re-fitting needs a data set of its "
-            f"own: copy it, register the copy with `tmuad init`, and `dvc add` it"
-        )
+        raise DataError(f"{root}: made by the stage '{found['stage']}', which would make it anew; {_own_copy(root)}")
     if not found:
         raise DataError(f"{root}: not tracked by DVC; run `dvc add {root}`, then commit {root}.dvc")
     if not os.access(root, os.W_OK):

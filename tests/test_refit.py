@@ -18,6 +18,7 @@ import yaml
 import zc.lockfile
 from PIL import Image
 from refit_workspace import (
+    DEMO,
     ENVIRONMENT,
     ROOT,
     UNIT,
@@ -36,6 +37,7 @@ from refit_workspace import (
 
 from flows import runs
 from flows.dvc import unit_ends
+from flows.preflight import preflight
 from flows.workspace_lock import BusyError, workspace_lock
 from tmuad.arrivals import history
 from tmuad.data.arrivals import log_path, read_log
@@ -403,6 +405,27 @@ def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
     (workspace / f"{ROOT}.dvc").unlink()
     commit(workspace, "untracked")
     assert f"{ROOT}: not tracked by DVC; run `dvc add {ROOT}`" in refuse()
+
+
+def test_what_a_stage_draws_is_refitted_as_a_copy(workspace: Path) -> None:
+    """The demo's units: the message holds the commands, and they do it."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["units"] = {"demo.kit": {"root": "data/demo/hardware_kit", "layout": "mvtec_loco"}}
+    params["demo"] = DEMO.model_dump(mode="json")
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    python(workspace, "-m", "dvc", "repro", "-q", "demo")
+    commit(workspace, "demo")
+    good_image(Path("data/incoming/demo.kit/one.png"), 0)
+    said = refuse("demo.kit")
+    assert "data/demo/hardware_kit: made by the stage 'demo'" in said
+    commands = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+    assert len(commands) == 3 and all("data/own-hardware_kit" in line for line in commands[:2])
+    for line in commands:
+        run(workspace, "bash", "-c", line)
+    unit = "own-hardware_kit"
+    assert f"tmuad refit --unit {unit}" in said
+    with runs.open_workspace("test", print, 0, stage_server=False) as opened:
+        assert preflight(unit, opened.params, opened.dvc)["file"] == f"data/{unit}.dvc"
 
 
 def test_one_run_at_a_time(workspace: Path) -> None:
