@@ -1,9 +1,12 @@
 """The flows on a real Prefect server, and remotes on a real S3 server, all on loopback."""
 
+import base64
 import contextlib
+import io
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -16,11 +19,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from PIL import Image
 from refit_workspace import (
     ENVIRONMENT,
     ROOT,
     UNIT,
     arrive,
+    bad_image,
     banks,
     commit,
     copy,
@@ -124,13 +129,21 @@ def deployed(api: str, folder: Path, tmp_path: Path, name: str) -> Iterator[None
 def test_deployed_it_runs_on_arrival(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
     folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, cron="0 3 1 1 *")
+    set_refit(folder, guard=0.99)  # four held-out images: only what a person vouches for gets past it
     with deployed(api, folder, tmp_path, "arrivals"):
+        bad_image(folder / INCOMING / "bad.png", 0)
         arrive(folder, "one.png")
         started = wait_for(lambda: flow_runs(api, "arrival"), 30)  # within 30 s of the last file
         done = wait_for(lambda: finished(api, "arrival"), 150)
     assert started and done["state_type"] == "COMPLETED" and "promoted v1" in done["state"]["message"]
-    artifacts = ask(api, "artifacts/filter", limit=50)
-    assert f"refit-{UNIT}" in {artifact["key"] for artifact in artifacts}
+    artifacts = {artifact["key"]: artifact for artifact in ask(api, "artifacts/filter", limit=50)}
+    told = artifacts[f"refit-{UNIT}"]
+    assert told["type"] == "markdown" and f"# {UNIT}: promoted v1" in told["data"]
+    assert "| bad.png | quarantine |" in told["data"] and "| AUROC, labelled |" in told["data"]
+    shown = artifacts[f"refit-{UNIT}-quarantine"]
+    assert shown["type"] == "image"
+    url = re.search(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", json.dumps(shown["data"]))
+    assert url and Image.open(io.BytesIO(base64.b64decode(url[1]))).size == (160, 160)
     record = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
     assert record["version"] == "v1" and record["by"].endswith("by arrival")
 
@@ -173,6 +186,31 @@ def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted_workspace
     assert {task["name"] for task in tasks} == set(stages)
     wrong = python(folder, "-m", "flows.reproduce", "--until", "fit", check=False, **settings)
     assert wrong.returncode == 1 and "no such stage" in wrong.stdout
+
+
+def test_after_a_failure_what_does_not_need_it_runs_if_asked(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    """The stage feature_banks fails: text_bank comes after it and needs it not, score needs it."""
+    folder = copy(fitted_workspace, tmp_path / "ws")
+    settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
+    broken = 'from tmuad.errors import DataError\ndef run(params, unit): raise DataError("a broken camera")\n'
+    (folder / "tmuad/stages/feature_banks.py").write_text(broken)
+    with (folder / "tmuad/banks/text.py").open("a") as source:
+        source.write("# so that the stage text_bank is out of date\n")
+
+    def states(*more: str) -> dict[str, str]:
+        done = python(folder, "-m", "flows.reproduce", "--units", UNIT, *more, check=False, **settings)
+        assert done.returncode == 1 and "a broken camera" in done.stdout
+        found = ask(api, "artifacts/filter", artifacts={"key": {"any_": ["reproduce"]}}, sort="CREATED_DESC", limit=1)
+        return {
+            row["stage"].partition("@")[0]: f"{row['state']} {row['detail']}" for row in json.loads(found[0]["data"])
+        }
+
+    stopped = states()
+    assert stopped["feature_banks"].startswith("failed ") and "a broken camera" in stopped["feature_banks"]
+    assert stopped["text_bank"] == "skipped an earlier stage failed"
+    going = states("--keep-going")
+    assert going["text_bank"] == "ran " and going["prepare"] == "unchanged "
+    assert going["score"] == f"skipped needs feature_banks@{UNIT}" and going["evaluate"].startswith("skipped needs ")
 
 
 def test_errors_are_in_the_state_of_the_flow(api: str, fitted_workspace: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any  # noqa: E402
 from tmuad.arrivals.journal import Journal, UnitState  # noqa: E402
 from tmuad.cache import write_atomic  # noqa: E402
 from tmuad.config import Params, load_params  # noqa: E402
-from tmuad.errors import TmuadError  # noqa: E402
+from tmuad.errors import ends_in_words  # noqa: E402
 from tmuad.workspace import UnitPaths  # noqa: E402
 
 LABELLED = "labelled.json"  # verdicts of the present banks on the labelled set, beside the journal
@@ -85,14 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("step", choices=("guard", "gate"))
     parser.add_argument("unit")
     options = parser.parse_args(arguments)
-    try:
+    with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         params.unit(options.unit)
         {"guard": run_guard, "gate": run_gate}[options.step](options.unit, params)
-    except TmuadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended.status
 
 
 if __name__ == "__main__":
