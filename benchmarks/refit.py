@@ -53,8 +53,10 @@ def workspace(folder: Path, data: Path, size: int, cache: Path | None = None) ->
         shutil.copytree(SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(SOURCE / name, folder)
-    (folder / "data/names").mkdir(parents=True)
-    (folder / "data/names/README.md").write_text("names of parts\n")
+    for name in ("names", "catalog", "corrections", "arrivals", "queries"):
+        shutil.copytree(SOURCE / "data" / name, folder / "data" / name)
+    for name in ("models", "profiles"):
+        shutil.copytree(SOURCE / name, folder / name)
     shutil.move(data, folder / "data/kit")
     params = yaml.safe_load((SOURCE / "params.yaml").read_text())
     params["units"] = {"kit": {"root": "data/kit", "layout": "mvtec_loco"}}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from datetime import datetime
@@ -471,3 +472,34 @@ def test_the_guide_in_docs_is_of_this_version():
     for name, table in TABLES.items():
         assert f"### {name}\n" in text
         assert all(f"| `{field.name}` |" in text for field in table.schema)
+
+
+def test_the_diagram_in_docs_is_that_of_a_real_warehouse(warehouse):
+    """Tables, columns, keys and references, as DuckDB tells them; columns whose names mermaid cannot spell are left out."""
+    text = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+    drawn = re.search(r"```mermaid\nerDiagram\n(.*?)```", text, re.DOTALL)[1]
+    references = re.findall(r"^    (\w+) \|\|--(o\{|o\|) (\w+) : has$", drawn, re.MULTILINE)
+    entities = re.findall(r"^    (\w+) \{\n(.*?)^    \}$", drawn, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^    (\w+ \|\|--o[{|] \w+ : has|\w+ \{\n.*?^    \})\n", "", drawn, flags=re.MULTILINE | re.DOTALL)
+    assert rest.strip() == ""
+    columns, primary, foreign = {}, {}, {}
+    for entity, body in entities:
+        fields = [re.fullmatch(r"        [\w\[\]]+ (\w+)(?: ([A-Z,]+))?", line) for line in body.splitlines()]
+        columns[entity] = [field[1] for field in fields]
+        primary[entity] = {field[1] for field in fields if "PK" in (field[2] or "")}
+        foreign[entity] = {field[1] for field in fields if "FK" in (field[2] or "")}
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        real = connection.execute(
+            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal "
+            "AND table_name IN (SELECT table_name FROM duckdb_tables()) GROUP BY ALL"
+        ).fetchall()
+        keys = connection.execute(
+            "SELECT table_name, constraint_type, constraint_column_names, referenced_table FROM duckdb_constraints()"
+        ).fetchall()
+    assert columns == {table: [c for c in names if c.isidentifier()] for table, names in real}
+    assert primary == {table: set(names) for table, kind, names, _ in keys if kind == "PRIMARY KEY"}
+    real_foreign = {table: (set(names), to) for table, kind, names, to in keys if kind == "FOREIGN KEY"}
+    assert foreign == {table: real_foreign.get(table, (set(), ""))[0] for table in columns}
+    assert {child: parent for parent, _, child in references} == {t: to for t, (_, to) in real_foreign.items()}
+    for parent, several, child in references:  # one to one where the child's key is the parent's
+        assert (several == "o|") == (primary[child] == primary[parent]), child
