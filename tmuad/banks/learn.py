@@ -30,7 +30,7 @@ def learn_patches(
     """
     remembered = Remembered(task, params.data)
     simulate = DefectTask() if "filters" in params.patch_bank.encoders else None
-    sample = learnt_from(train, params.patch_bank.images)
+    sample = learnt_from(train, params.patch_bank)
     images = list(patches_of(sample))
 
     def learn() -> PatchModel:

@@ -7,7 +7,6 @@ from tmuad.banks.learn import learn_patches
 from tmuad.banks.objects import Labelled
 from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.patches import PLACED, PatchBank
-from tmuad.banks.remembered import learnt_from
 from tmuad.banks.slots import AnyPatchBank, fit_object_bank
 from tmuad.cache import Record
 from tmuad.config import Params
@@ -45,7 +44,8 @@ def run(params: Params, unit: str) -> None:
         patches = CosinePatchBank.fit(patches_of(train), params.patch_bank)
     else:
         learnt = learn_patches(params, task, train, patches_of)
-        normals = list(fork_map(learnt.maps_of, learnt_from(train, PLACED), params.data.workers))
+        placing = sorted(train, key=lambda ref: ref.image_id)[:PLACED]
+        normals = list(fork_map(learnt.maps_of, placing, params.data.workers))
         patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight)
         patches = patches.calibrate(list(fork_map(learnt.maps_of, held_out, params.data.workers)))
     patches.save(paths.patch_bank)
