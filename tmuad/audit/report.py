@@ -82,11 +82,14 @@ def audit_unit(unit: str, params: Params) -> Audit:
             yield patch_image(record, described[ref.image_id], params.data.size)
 
     surfaces: list[Remark] = []
-    train = [ref for ref, split in zip(refs, normal["split"], strict=True) if split == "train"]
+    shown = [ref for ref in refs if ref.image_id in described]
+    in_training = set(normal.loc[normal["split"] == "train", "image_id"])
+    train = [ref for ref in shown if ref.image_id in in_training]
     if params.patch_bank.distance == "whitened" and train:
         learnt = learn_patches(params, task, train, patches_of)
-        maps = list(fork_map(learnt.maps_of, refs, params.data.workers))
-        surfaces = odd_surfaces(ids, unusual_maps(learnt.model, maps, params.patch_bank.distance_weight))
+        maps = list(fork_map(learnt.maps_of, shown, params.data.workers))
+        unusual = unusual_maps(learnt.model, maps, params.patch_bank.distance_weight)
+        surfaces = odd_surfaces([ref.image_id for ref in shown], unusual)
     remarks = [
         *near_duplicates(ids, small),
         *odd,
