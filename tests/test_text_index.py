@@ -76,7 +76,7 @@ def test_few_of_many_texts_are_compared_one_by_one(monkeypatch: pytest.MonkeyPat
     assert len(compared) < 20 * 40
 
 
-def slow_among_counts(query, entries) -> str:
+def slow_among_counts(query, entries) -> float:
     def difference(entry) -> int:
         names = {c.object_class for c in (*query.classes, *entry.classes)}
         counts = [{c.object_class: c.count for c in image.classes} for image in (query, entry)]
@@ -84,8 +84,7 @@ def slow_among_counts(query, entries) -> str:
 
     least = min(difference(entry) for entry in entries)
     texts = list(dict.fromkeys(entry.text for entry in entries if difference(entry) == least))
-    ratio = max(slow_nearest(query.text, [text])[1] for text in texts)
-    return ratio
+    return max(slow_nearest(query.text, [text])[1] for text in texts)
 
 
 THINGS = st.lists(

@@ -8,6 +8,8 @@ Texts are passed over by the first bound, then by the second at several cuts; wh
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from typing import Any
+
 import numpy as np
 from cydifflib import SequenceMatcher
 from numpy.typing import NDArray
@@ -72,10 +74,10 @@ class _Search:
     def by_characters(self, rows: Rows) -> NDArray[np.float64]:
         """Upper bounds (n,) of the similarity: characters in common, in whatever order."""
         every = len(rows) == len(self._index)
-        shared = np.zeros(len(rows), dtype=np.int64 if len(self._index._whole) > 1023 else np.uint16)
+        shared: NDArray[Any] = np.zeros(len(rows), dtype=np.int64 if len(self._index._whole) > 1023 else np.uint16)
         for whole, mine in zip(self._index._whole, self._parted[: len(self._index._whole), -1], strict=True):
             shared += np.bitwise_count((whole if every else whole[rows]) & mine)
-        return 2.0 * shared / (self._index._lengths[rows] + len(self._query))
+        return np.asarray(2.0 * shared / (self._index._lengths[rows] + len(self._query)))
 
     def begin(self, rows: Rows, bounds: NDArray[np.float64]) -> None:
         """Compare with one text that is likely near: the nearer it is, the more of the others need no look."""
@@ -104,7 +106,7 @@ class _Search:
             self.row, self.ratio = row, ratio
 
     def _may_win(self, rows: Rows, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return (bounds > self.ratio) | ((bounds == self.ratio) & (rows < self.row))
+        return np.asarray((bounds > self.ratio) | ((bounds == self.ratio) & (rows < self.row)))
 
     def _by_cut(self, rows: Rows, cut: int, ratio: float) -> NDArray[np.float64]:
         """Upper bounds (n,) from the texts cut at one place; of one less similar than `ratio`, a number below that."""
@@ -116,7 +118,7 @@ class _Search:
         first = _cuts(lengths, cut) - (lengths - length + spare) // 2
         places = np.clip(first[:, None] + np.arange(int(spare.max()) + 2), 0, length)  # (n, places of the query's cut)
         common = self._parted[:, places] & self._index._parted[cut - 1][:, rows, None]  # (2 W, n, places)
-        return 2.0 * np.bitwise_count(common).sum(axis=0, dtype=np.int32).max(axis=1) / total
+        return np.asarray(2.0 * np.bitwise_count(common).sum(axis=0, dtype=np.int32).max(axis=1) / total)
 
 
 class _Alphabet:
