@@ -19,7 +19,8 @@ Bits = NDArray[np.uint64]  # (..., W) counts of characters in unary: what two ha
 
 PARTS = 8  # a text is cut at PARTS - 1 even places
 BLOCK = 4096  # texts that are counted at once; bounds the memory of building
-NEAR, MANY = 0.02, 256  # of the texts that similar to the best bound, so many are looked at for a first comparison
+PLACES = 8  # of the query's cut that are looked at, or a few more
+NEAR, MANY = 0.02, 256  # of the texts that similar to the best bound, so many are looked at to begin with
 FIRST, MOST = 64, 2048  # texts bounded by cuts at once: few at first, because the first ones may end the search
 
 
@@ -46,7 +47,7 @@ class TextIndex:
             rows = np.arange(len(self.texts))
         if not len(rows):
             return -1, -1.0
-        same = self._row.get(query, -1)
+        same: int = self._row.get(query, -1)
         if same >= 0 and rows[min(np.searchsorted(rows, same), len(rows) - 1)] == same:
             return same, 1.0
         search = _Search(self, query)
@@ -116,9 +117,13 @@ class _Search:
         # place of the query at which the lengths of the parts alone leave no more of them.
         spare = np.floor(total * (1 - ratio) + 1e-6).astype(np.int64)
         first = _cuts(lengths, cut) - (lengths - length + spare) // 2
-        places = np.clip(first[:, None] + np.arange(int(spare.max()) + 2), 0, length)  # (n, places of the query's cut)
+        count = int(spare.max()) + 2
+        # One place further, at most one more character is shared: of many places, every few tell enough.
+        step = 1 + count // PLACES
+        places = np.clip(first[:, None] + np.arange(0, count, step), 0, length)  # (n, places of the query's cut)
         common = self._parted[:, places] & self._index._parted[cut - 1][:, rows, None]  # (2 W, n, places)
-        return np.asarray(2.0 * np.bitwise_count(common).sum(axis=0, dtype=np.int32).max(axis=1) / total)
+        shared = np.bitwise_count(common).sum(axis=0, dtype=np.int32).max(axis=1) + (step - 1)
+        return np.asarray(2.0 * shared / total)
 
 
 class _Alphabet:
