@@ -2,7 +2,13 @@
 
 import hashlib
 import io
+import multiprocessing
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,8 @@ from tmuad import masks
 from tmuad.config import Params
 from tmuad.data.images import SUFFIXES
 from tmuad.describe.description import ImageDescription
-from tmuad.engine import load_image
-from tmuad.errors import ArtifactError, DataError, ImageError
+from tmuad.engine import end_with_parent, load_image
+from tmuad.errors import ArtifactError, DataError, ImageError, WorkerError
 from tmuad.inspector import Inspector
 from tmuad.parquet import write_artifact
 from tmuad.report.overlay import Picture, heat_overlay
@@ -22,34 +28,74 @@ from tmuad.score.sentences import sentence
 
 Outcome = dict[str, Any]
 
+FEWEST = 4  # images per process: for fewer it does not pay to start one
+
 
 def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_bad_image: str) -> Iterator[Outcome]:
     """Score each image of `paths` (files, or folders searched for images), in order, and write its heat map to `out`.
 
+    `data.workers` processes share the images (0: one per core); what they say does not depend on how many they are.
     Yields a JSON-ready outcome per image, as soon as it is known. A bad image ends the iteration with an ImageError, or
     yields an outcome with the key "error", as `on_bad_image` (stop | skip) says.
 
     Raises:
         DataError: a path does not exist, or there is no image at all.
         ArtifactError: the unit is not fitted, or a heat map cannot be written.
+        WorkerError: a process was killed.
     """
     files = list_images(paths, out)
-    inspector = Inspector.load(unit, params)
-    for path in files:
+    scorer = _Scorer(Inspector.load(unit, params), out, on_bad_image)
+    workers = min(params.data.workers or os.cpu_count() or 1, len(files) // FEWEST)
+    if workers <= 1:
+        yield from map(scorer, files)
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # see tmuad/engine.py
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(scorer,))
+    try:
+        yield from pool.map(_run, files)
+    except BrokenProcessPool:
+        raise WorkerError(
+            f"{unit}: a worker process was killed, most likely for want of memory; set data.workers below {workers}"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """What one process does to one file."""
+
+    inspector: Inspector
+    out: Path
+    on_bad_image: str
+
+    def __call__(self, path: Path) -> Outcome:
         try:
             _check_name(path)
-            image = load_image(path, params.data)
+            image = load_image(path, self.inspector.params.data)
         except ImageError as error:
-            if on_bad_image == "stop":
+            if self.on_bad_image == "stop":
                 raise
-            yield {"image": _shown(path), "error": str(error)}
-            continue
-        verdict, description = inspector.inspect(image)
+            return {"image": _shown(path), "error": str(error)}
+        verdict, description = self.inspector.inspect(image)
         overlay = heat_overlay(image, verdict.maps["fused"], verdict.threshold)
         # The digest keeps two files of one name apart.
-        target = out / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.png"
+        target = self.out / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.png"
         _save(overlay, target)
-        yield outcome(str(path), verdict, description, inspector) | {"heat_map": str(target)}
+        return outcome(str(path), verdict, description, self.inspector) | {"heat_map": str(target)}
+
+
+_scorer: _Scorer
+
+
+def _start(scorer: _Scorer) -> None:
+    global _scorer  # noqa: PLW0603  (one per worker process: the banks travel once, not with every image)
+    _scorer = scorer
+    end_with_parent()
+
+
+def _run(path: Path) -> Outcome:
+    return _scorer(path)
 
 
 def outcome(image: str, verdict: Verdict, description: ImageDescription, inspector: Inspector) -> Outcome:
@@ -120,7 +166,7 @@ def _shown(path: Path) -> str:
 
 def _save(overlay: Picture, target: Path) -> None:
     content = io.BytesIO()
-    Image.fromarray(overlay).save(content, "PNG")
+    Image.fromarray(overlay).save(content, "PNG", compress_level=1)  # the default takes a fifth of an image's time
     try:
         write_artifact(target, content.getvalue())
     except ArtifactError as error:

@@ -7,7 +7,6 @@ Texts are passed over by the first bound, then by the second at several cuts; wh
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ class TextIndex:
         if not len(rows):
             return -1, -1.0
         same: int = self._row.get(query, -1)
-        if same >= 0 and rows[min(np.searchsorted(rows, same), len(rows) - 1)] == same:
+        if same >= 0 and rows[min(int(np.searchsorted(rows, same)), len(rows) - 1)] == same:
             return same, 1.0
         search = _Search(self, query)
         bounds = search.by_characters(rows)
