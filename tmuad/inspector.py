@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.banks.patches import DETAIL, PatchBank
+from tmuad.banks.patch_model import DETAIL
+from tmuad.banks.patches import PatchBank
 from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
@@ -18,6 +19,7 @@ from tmuad.describe.classifier import ObjectClassifier, settled
 from tmuad.describe.description import ImageDescription, describe
 from tmuad.describe.slots import load_classifier, said_of_image
 from tmuad.describe.table import read_descriptions, scene_object
+from tmuad.encode.features import patch_image
 from tmuad.encode.filters import STRIDE
 from tmuad.encode.slots import feature_task
 from tmuad.engine import run_once
@@ -100,7 +102,8 @@ class Inspector:
         labels = settled(said, sure, [label for label, _, _ in resolved], self.params.describe.confident)
         found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
         description = said_of_image(self.params, image, describe(image_id, found))
+        patches = self.patch_bank.distances(patch_image(features, description, self.params.data.size))
         result = score_image(
-            description, scene.regions, features, self.text_bank, self.object_bank, self.patch_bank, self.params
+            description, scene.regions, features, self.text_bank, self.object_bank, patches, self.params
         )
         return judge(result, description, shape, self.calibration, self.params.fuse), description
