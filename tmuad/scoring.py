@@ -2,12 +2,7 @@
 
 import hashlib
 import io
-import multiprocessing
-import os
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +13,16 @@ from tmuad import masks
 from tmuad.config import Params
 from tmuad.data.images import SUFFIXES
 from tmuad.describe.description import ImageDescription
-from tmuad.engine import end_with_parent, load_image
-from tmuad.errors import ArtifactError, DataError, ImageError, WorkerError
+from tmuad.engine import load_image
+from tmuad.errors import ArtifactError, DataError, ImageError
 from tmuad.inspector import Inspector
+from tmuad.parallel import fork_map
 from tmuad.parquet import write_artifact
 from tmuad.report.overlay import Picture, heat_overlay
 from tmuad.score.judge import Verdict
 from tmuad.score.sentences import sentence
 
 Outcome = dict[str, Any]
-
-FEWEST = 4  # images per process: for fewer it does not pay to start one
 
 
 def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_bad_image: str) -> Iterator[Outcome]:
@@ -45,20 +39,7 @@ def score_files(paths: Sequence[Path], unit: str, params: Params, out: Path, on_
     """
     files = list_images(paths, out)
     scorer = _Scorer(Inspector.load(unit, params), out, on_bad_image)
-    workers = min(params.data.workers or os.cpu_count() or 1, len(files) // FEWEST)
-    if workers <= 1:
-        yield from map(scorer, files)
-        return
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")  # see tmuad/engine.py
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(scorer,))
-    try:
-        yield from pool.map(_run, files)
-    except BrokenProcessPool:
-        raise WorkerError(
-            f"{unit}: a worker process was killed, most likely for want of memory; set data.workers below {workers}"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from fork_map(scorer, files, params.data.workers, chunk=2)
 
 
 @dataclass(frozen=True)
@@ -83,19 +64,6 @@ class _Scorer:
         target = self.out / f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.png"
         _save(overlay, target)
         return outcome(str(path), verdict, description, self.inspector) | {"heat_map": str(target)}
-
-
-_scorer: _Scorer
-
-
-def _start(scorer: _Scorer) -> None:
-    global _scorer  # noqa: PLW0603  (one per worker process: the banks travel once, not with every image)
-    _scorer = scorer
-    end_with_parent()
-
-
-def _run(path: Path) -> Outcome:
-    return _scorer(path)
 
 
 def outcome(image: str, verdict: Verdict, description: ImageDescription, inspector: Inspector) -> Outcome:
