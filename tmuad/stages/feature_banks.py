@@ -61,8 +61,9 @@ def run(params: Params, unit: str) -> None:
 
         normals = list(fork_map(maps_of, learnt_from(train, PLACED), params.data.workers))
         patches = PatchBank.placed(model, normals, params.patch_bank.distance_weight)
-        patches = patches.calibrate(list(fork_map(maps_of, held_out, params.data.workers)))
+        patches = patches.calibrate(list(fork_map(maps_of, learnt_from(held_out, PLACED), params.data.workers)))
     patches.save(paths.patch_bank)
 
     objects = fit_object_bank(objects_of, train, params.object_bank)
-    objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)
+    normal = objects_of(held_out, objects.by_class)
+    objects.calibrate(normal, params.object_bank.max_memory).save(paths.object_bank)
