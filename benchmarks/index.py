@@ -122,7 +122,8 @@ def main() -> None:
         f"{unit.unit}: {len(unit.images['test'])} test images, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     print(
-        f"{'K':>5} {'index':6} {'logical':>8} {'struct.':>8} {'mean':>7} {'recall':>7} {'within':>7} {'bytes':>9} {'us/patch':>9}"
+        f"{'K':>5} {'index':6} {'logical':>8} {'struct.':>8} {'mean':>7} {'recall':>7} {'within':>7} {'bytes':>9} "
+        f"{'us/patch':>9}"
     )
     for clusters in options.clusters:
         flat: PatchBank | None = None
