@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 from tmuad.banks.centroids import nearest
 from tmuad.banks.index import array_of
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patch_model import PatchImage
-from tmuad.banks.patches import PatchBank
+from tmuad.banks.patch_model import PatchImage, PatchModel
+from tmuad.banks.patches import MapsOf, PatchBank
 from tmuad.banks.remembered import learnt_from
 from tmuad.banks.text import TextBank
 from tmuad.config import Params, load_params
@@ -57,7 +58,8 @@ class Unit:
         self.kind = {row["image_id"]: row["kind"] for row in rows}
         sample = learnt_from(self.images["train"], params.patch_bank.images)
         self.sample = [self.patches(ref.image_id) for ref in sample]
-        self.defects = [defects_of(record) for record in map_images(DefectTask(), sample, params.data)]
+        defects = [defects_of(record) for record in map_images(DefectTask(), sample, params.data)]
+        self.detecting = PatchModel.fit(self.sample, params.patch_bank, defects)  # the detector depends on no centroid
 
     def patches(self, image_id: str) -> PatchImage:
         return patch_image(self.records[image_id], self.descriptions[image_id], self.params.data.size)
@@ -70,19 +72,23 @@ class Unit:
     def banks(self, clusters: int, kind: str) -> tuple[ObjectBank, PatchBank]:
         patch = self.params.patch_bank.model_copy(update={"clusters": clusters, "index": kind})
         objects = self.params.object_bank.model_copy(update={"clusters": 10 * clusters, "index": kind})
-        patch_bank = PatchBank.fit(self.sample, patch, self.defects)
-        held_out = [self.patches(ref.image_id) for ref in self.images["validation"]]
-        patch_bank = patch_bank.calibrate([(patch_bank.model(image), image.classes) for image in held_out])
+        model = replace(self.detecting, layers=PatchModel.fit(self.sample, patch).layers)
+        patch_bank = PatchBank.placed(model, self.maps(model, "train"), patch.distance_weight)
+        patch_bank = patch_bank.calibrate(self.maps(model, "validation"))
         by_class = bool(self.text.classes)
         object_bank = ObjectBank.fit(self.objects("train", by_class), objects)
         return object_bank.calibrate(self.objects("validation", by_class)), patch_bank
+
+    def maps(self, model: PatchModel, split: str) -> list[MapsOf]:
+        images = [self.patches(ref.image_id) for ref in self.images[split]]
+        return [(model(image), image.classes) for image in images]
 
     def auroc(self, object_bank: ObjectBank, patch_bank: PatchBank) -> dict[str, float]:
         shape = shape_of(self.params)
         results = {
             ref.image_id: score_image(
                 self.descriptions[ref.image_id], self.regions.get(ref.image_id, []), self.records[ref.image_id],
-                self.text, object_bank, patch_bank, self.params,
+                self.text, object_bank, patch_bank.distances(self.patches(ref.image_id)), self.params,
             )
             for split in ("validation", "test") for ref in self.images[split]
         }  # fmt: skip
