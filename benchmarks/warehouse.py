@@ -63,9 +63,8 @@ class Drawn:
         return {"x0": x, "y0": y, "x1": x + 40, "y1": y + 40}
 
     def manifest(self) -> dict[str, object]:
-        paths = [
-            f"{s}/{k}/{i:07}.png" for i, s, k in zip(range(self.start, self.start + self.n), self.split, self.kind)
-        ]
+        pairs = zip(self.split, self.kind, strict=True)
+        paths = [f"{split}/{kind}/{i:07}.png" for i, (split, kind) in enumerate(pairs, self.start)]
         defect = np.where(self.kind == "good", "", self.kind)
         empty = ragged(np.zeros(0, dtype="U1"), np.zeros(self.n, int))
         return {
