@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tmuad.banks.bounded import Bounded
 from tmuad.banks.centroids import nearest
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
-from tmuad.banks.index import Index
+from tmuad.banks.index import FEWEST, Index, compressed
 from tmuad.banks.objects import ObjectBank
 from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.patches import PatchBank
@@ -41,10 +41,11 @@ def test_estimates_are_close_and_bytes_few_and_the_same(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("k", [1, 3, 20])
-def test_few_centroids_can_be_compressed_too(kind: str, k: int) -> None:
+@pytest.mark.parametrize("k", [1, FEWEST - 1, FEWEST, 40])
+def test_few_centroids_stay_as_they_are(kind: str, k: int) -> None:
     centroids = unit(0, k)
-    distance, number = nearest(centroids, Index.fit(centroids, kind))
+    assert isinstance(compressed(centroids, kind), Index) == (k >= FEWEST)
+    distance, number = nearest(centroids, compressed(centroids, kind))
     assert np.isfinite(distance).all() and (number >= 0).all() and (number < k).all()
 
 

@@ -30,7 +30,7 @@ class Bounded:
         for labels, features in images:
             for label, row in zip(labels, features, strict=True):
                 self._add(label, row)
-        return {name: np.stack(rows) for name, rows in self._rows.items()}
+        return {name: np.stack(self._rows.pop(name)) for name in list(self._rows)}  # rows go as their stack comes
 
     def _add(self, label: str, row: NDArray[np.float32]) -> None:
         lot = zlib.crc32(row.tobytes())
