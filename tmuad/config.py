@@ -131,6 +131,8 @@ class ObjectBankParams(Section):
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
+    index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
+    max_memory: int = Field(16, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
     seed: int = Field(0, ge=0)
 
 
@@ -147,6 +149,7 @@ class PatchBankParams(Section):
     most_images: int = Field(256, ge=1)
     max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from these images
     distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
+    index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
     seed: int = Field(0, ge=0)
 
 
