@@ -87,7 +87,7 @@ class Comparison:
             "calibration": {"images": self.splits, "remarks": list(self.remarks)},
             "bootstrap": self.metrics["bootstrap"][0],
             "digests": self.digests,
-            "absent": [entry for entry in self.metrics["reasons"] if not entry["metric"].startswith("banks.objects")],
+            "absent": [entry for entry in self.metrics["reasons"] if not entry["metric"].startswith("banks.")],
         }
 
 

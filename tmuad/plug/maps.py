@@ -1,5 +1,6 @@
 """Anomaly maps of other methods: one array each, from a file or from memory, brought to the size that ours have."""
 
+import contextlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,15 +115,8 @@ def _check_aspect(name: str, height: int, width: int, image_shape: tuple[int, in
 
 
 def _npy(path: Path, max_pixels: int) -> NDArray[Any]:
-    try:
+    with _no_pickle(path):
         lazy = np.load(path, mmap_mode="r", allow_pickle=False)  # the header first: nothing large is read unseen
-    except ValueError as error:
-        if "pickle" not in str(error).lower():
-            raise
-        raise DataError(
-            f"{path}: holds pickled objects, which could run code when read and are refused; "
-            "save a plain array of floats: numpy.save(path, map.astype('float32'))"
-        ) from None
     _check_pixels(path, lazy.shape, max_pixels)
     return np.array(lazy)
 
@@ -135,15 +129,24 @@ def _npz(path: Path, max_pixels: int) -> NDArray[Any]:
         raise DataError(f"{path}: holds {', '.join(sorted(stored)) or 'nothing'}; name the map 'anomaly_map'")
     if stored[chosen] > 16 * max_pixels + 4096:
         raise DataError(f"{path}: {stored[chosen]:,} bytes unpacked, more than data.max_pixels allows")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            array = arrays[chosen]
-    except ValueError as error:
-        if "pickle" not in str(error).lower():
-            raise
-        raise DataError(f"{path}: holds pickled objects, which are refused; save plain arrays of floats") from None
+    with _no_pickle(path), np.load(path, allow_pickle=False) as arrays:
+        array = arrays[chosen]
     _check_pixels(path, array.shape, max_pixels)
     return np.asarray(array)
+
+
+@contextlib.contextmanager
+def _no_pickle(path: Path) -> Iterator[None]:
+    """What numpy says of pickled content, in words that tell what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if not any(word in str(error) for word in ("pickle", "Python objects", "Object arrays")):
+            raise
+        raise DataError(
+            f"{path}: holds pickled objects, which could run code when read and are refused; "
+            "save a plain array of floats: numpy.save(path, map.astype('float32'))"
+        ) from None
 
 
 def _tiff(path: Path, max_pixels: int) -> NDArray[Any]:

@@ -53,7 +53,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     """The comparison for people."""
     counts = comparison.metrics["counts"]
     images = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    splits = ", ".join(f"{count} of {split}" for split, count in comparison.splits.items())
+    splits = ", ".join(f"{count} {split} images" for split, count in comparison.splits.items())
     parts = [
         f"# {comparison.method} with and without the text bank, on {comparison.unit}\n",
         f"AUROC in per cent, with 95 % intervals over the test images ({images}). The difference is paired: both are looked "

@@ -13,8 +13,9 @@ from tmuad.plug.fusion import FusedImage, Fusion
 class TextBankCallback(Callback):
     """Replaces scores, labels, maps and masks of every batch that is predicted or tested by those with M_T.
 
-    `fusion` is calibrated on what the same model predicted of good images without this callback, and under the same
-    post-processing: best none, because anomalib's normalisation cuts scores off at 0 and 1.
+    `fusion` is calibrated on what the same model predicted of good images without this callback. anomalib's normalisation
+    must be off, then and now: it runs after all callbacks, by the range that the detector's own scores had, and cuts off
+    what lies beyond it.
 
     Attributes:
         images: image path -> verdict with its reasons, of the last run.
@@ -26,9 +27,17 @@ class TextBankCallback(Callback):
         self.images: dict[str, FusedImage] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.images = {}
+        self._start(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(pl_module)
+
+    def _start(self, model: Any) -> None:
+        if getattr(getattr(model, "post_processor", None), "enable_normalization", False):
+            raise DataError(
+                "anomalib would normalise the fused scores by the range of the detector's own and cut them off; set "
+                "model.post_processor.enable_normalization = False, before the good images are predicted too"
+            )
         self.images = {}
 
     def on_predict_batch_end(
