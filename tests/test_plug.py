@@ -15,6 +15,7 @@ from plugging import GRID, Maps, detector_maps, files_below, image_paths, save_m
 from typer.testing import CliRunner
 
 from tmuad import plug
+from tmuad.banks.text import TextBank as TextMemory
 from tmuad.cli import app
 from tmuad.config import load_params
 from tmuad.errors import ArtifactError, DataError, ParameterError, TmuadError
@@ -230,6 +231,13 @@ def test_unlabelled_images_may_be_anomalous_to_the_half(bank: plug.TextBank, tes
     assert fusion.scale.centre < 2 and fusion.scale.spread < 1 and clean.scale.centre < 2
 
 
+def test_a_unit_without_object_classes_is_told_so(
+    bank: plug.TextBank, normals: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(bank), "memory", TextMemory([], bank.shape))
+    assert "kit has no object classes, so the text bank has nothing to say" in bank.calibrate(normals).remarks[0]
+
+
 def test_what_no_scale_can_be_set_on(bank: plug.TextBank, normals: Maps, tested: Maps) -> None:
     with pytest.raises(
         DataError, match=r"no map of a good image to calibrate a scale on; run the detector on the images"
@@ -394,6 +402,8 @@ def test_bad_input_is_named_and_nothing_is_written(folder: Path, tmp_path: Path,
     spoilt("20 x 8, but its image is 96 x 96", LOGICAL, np.zeros((8, 20)))
     spoilt("pickled objects", LOGICAL, np.array([{}], dtype=object))
     spoilt("nan at row 0", "validation/good/00.png", np.full((4, 4), np.nan))
+    status, said = run("--scores", "scores.csv")
+    assert status == 2 and "--maps" in said  # scores without maps
     refused("is no name of a method", "--name", "../../etc/passwd")
     refused("weight: must be", "--weight", "-2")
     refused("no maps of train images", "--calibrate-on", "train")

@@ -34,7 +34,12 @@ def plug(
         Path | None, typer.Option("--scores", help="CSV with path,score, if the score is not the map's maximum.")
     ] = None,
     weight: Annotated[
-        float | None, typer.Option("--weight", "-w", help="Of the text bank; the detector's is 1. By default 2.")
+        float | None,
+        typer.Option(
+            "--weight",
+            "-w",
+            help="Of the text bank; the detector's is 1. By default fuse.calibrated.text of params.yaml, 2.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="Of the detector; by default that of the folder.")

@@ -3,7 +3,7 @@ the patch bank stood, and there is no object bank.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ class FusedImage:
     anomalous: bool
     p_value: float | None  # None where the scale is from unlabelled images
     shares: dict[str, float]  # parts of "text" and "detector" at the pixel that sets the score
-    findings: tuple[Finding, ...]  # strongest first
-    reasons: tuple[str, ...]  # the findings in words
+    reasons: tuple[str, ...]  # the findings in words, strongest first
+    findings: tuple[Finding, ...] = field(repr=False, compare=False)  # with their regions
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,8 @@ def calibrate(
         score_scale = _scale(own, float(own.min()), unlabelled, "scores")
     draft = _calibration(bank, scale, len(seen))
     splits = {split: sum(s.split == split for s in seen.values()) for split in sorted({s.split for s in seen.values()})}
-    unset = Fusion(bank, weight, scale, score_scale, draft, np.inf, (), splits, _remarks(splits, len(seen), unlabelled))
+    remarks = _remarks(bank, splits, len(seen), unlabelled)
+    unset = Fusion(bank, weight, scale, score_scale, draft, np.inf, (), splits, remarks)
     if unlabelled:
         return unset
     judged = [unset.one(name, maps[name], None if scores is None else scores[name]) for name in maps]
@@ -264,8 +265,10 @@ def _calibration(bank: TextBank, scale: Scale, normals: int) -> Calibration:
     )
 
 
-def _remarks(splits: dict[str, int], count: int, unlabelled: bool) -> tuple[str, ...]:
+def _remarks(bank: TextBank, splits: dict[str, int], count: int, unlabelled: bool) -> tuple[str, ...]:
     found = []
+    if not bank.memory.classes:
+        found.append(f"{bank.unit} has no object classes, so the text bank has nothing to say and changes nothing")
     if unlabelled:
         found.append(
             f"the scale is from {count} test images without a look at their labels: the lower half of their scores stands "

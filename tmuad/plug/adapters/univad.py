@@ -50,11 +50,9 @@ def _places(folder: Path, images: Images) -> list[Path]:
 
 def _match(folder: Path, images: Images, skip_unknown: bool) -> dict[str, Path]:
     owners: dict[str, str] = {}
-    for path in images.of("test", "validation"):
+    for path in images.of("test"):
         parts = PurePosixPath(path)
         key = f"{parts.parent.name}_{parts.stem}"
-        if images.splits[path] == "validation":
-            key = f"validation_{key}"
         if key in owners:
             raise DataError(f"{folder}: {key} could be a map of {owners[key]} or of {path}; use the adapter folder")
         owners[key] = path
