@@ -72,19 +72,26 @@ class Context:
     def __call__(self, features: Matrix, grid: ClassGrid) -> Matrix:
         """(h, w, D) -> (h, w, 3 D): the features, and their deviations from class and place."""
         h, w, depth = features.shape
-        return self.rows(features.reshape(-1, depth), grid, np.arange(h * w)).reshape(h, w, -1)
+        return self.rows(features.reshape(-1, depth), grid).reshape(h, w, -1)
 
-    def rows(self, features: Matrix, grid: ClassGrid, cells: NDArray[np.integer]) -> Matrix:
-        """The same for the patches (m, D) that lie at `cells` (m,) of the flat grid: (m, 3 D)."""
-        flat = grid.ravel()[cells]
+    def rows(self, features: Matrix, grid: ClassGrid, cells: NDArray[np.integer] | None = None) -> Matrix:
+        """The same for the patches (m, D) that lie at `cells` (m,) of the flat grid, or for all of it: (m, 3 D)."""
+        flat, depth = grid.ravel(), self.place_mean.shape[-1]
+        here, spread = (part.reshape(-1, depth) for part in (self.place_mean, self.place_spread))
+        if cells is not None:
+            flat, here, spread = flat[cells], here[cells], spread[cells]
         row = np.zeros(len(flat), dtype=np.int64)  # a class that is not known counts as background
         for i, name in enumerate(self.classes):
             row[flat == name] = i
-        depth = self.place_mean.shape[-1]
-        here, spread = (part.reshape(-1, depth)[cells] for part in (self.place_mean, self.place_spread))
-        by_class = np.clip((features - self.class_mean[row]) / self.class_spread[row], -CLIP, CLIP)
-        by_place = np.clip((features - here) / spread, -CLIP, CLIP)
-        return np.concatenate([features, by_class, by_place], axis=1).astype(np.float32)
+        out = np.empty((len(flat), 3 * depth), dtype=np.float32)
+        out[:, :depth] = features
+        by_class, by_place = out[:, depth : 2 * depth], out[:, 2 * depth :]
+        np.subtract(features, self.class_mean[row], out=by_class)
+        by_class /= self.class_spread[row]
+        np.subtract(features, here, out=by_place)
+        by_place /= spread
+        np.clip(out[:, depth:], -CLIP, CLIP, out=out[:, depth:])
+        return out
 
 
 def class_grid(description: ImageDescription, shape: tuple[int, int], side: int) -> ClassGrid:

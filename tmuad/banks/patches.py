@@ -24,6 +24,7 @@ from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
 from tmuad.errors import DataError
+from tmuad.parallel import fork_map
 from tmuad.parquet import write_artifact
 
 DETAIL = "detail"  # the layer that simulated defects are described in
@@ -149,7 +150,7 @@ class PatchBank:
     def calibrate(self, images: Sequence[PatchImage]) -> "PatchBank":
         """The same bank, its zero and unit learnt from held-out normal images; unchanged where there is none."""
         with threadpool_limits(1):
-            return replace(self, scales=self._scales([self._normalised(image) for image in images])) if images else self
+            return replace(self, scales=self._scales(list(fork_map(self._normalised, images)))) if images else self
 
     def distances(self, image: PatchImage) -> Matrix:
         """(h, w) of the finest layer: how unusual each patch is, in normal standard deviations; about 0 where normal."""
@@ -181,7 +182,7 @@ class PatchBank:
         return maps
 
     def _placed(self, images: Sequence[PatchImage]) -> "PatchBank":
-        raw = [self._raw(image) for image in images]
+        raw = list(fork_map(self._raw, images))
         places = {
             name: Placement.fit(
                 np.stack([maps[name] for maps in raw]),

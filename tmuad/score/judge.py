@@ -12,7 +12,17 @@ from tmuad.config import DecideParams, FuseParams
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.position import cell
 from tmuad.score.banks import BankResult
-from tmuad.score.fuse import BANKS, Calibration, Maps, choose_threshold, fuse, reliability_of, standardisation
+from tmuad.score.fuse import (
+    BANKS,
+    Calibration,
+    Maps,
+    choose_threshold,
+    fuse,
+    reliability_of,
+    standardisation,
+    total,
+    weighted,
+)
 from tmuad.score.text import Finding, weigh
 
 MAX_APPEARANCE = 3  # unusual regions that are named; the map shows all
@@ -30,6 +40,7 @@ class Verdict:
     shares: dict[str, float]  # part of each bank in the score, at the pixel that sets it; they add up to 1
     findings: list[Finding]  # strongest first
     maps: Maps  # "text", "objects", "patches" and "fused": (S, S) float32
+    terms: Maps  # what each bank adds to "fused": (S, S) float32
 
 
 def calibrate(
@@ -62,68 +73,62 @@ def judge(
 ) -> Verdict:
     """The verdict on one image."""
     maps = result.maps(shape, calibration.reliability)
-    fused = fuse(maps, calibration, fusion)
+    terms = weighted(maps, calibration, fusion)
+    fused = total(terms)
     score = float(fused.max())
     anomalous = score > calibration.threshold
     findings = weigh(result.findings, calibration.reliability)
     if anomalous:
-        findings += _appearance(maps, description, calibration, fusion, needed=not findings)
+        findings += _appearance(terms, description, calibration.threshold, needed=not findings)
     return Verdict(
         image_id=result.image_id,
         score=score,
         threshold=calibration.threshold,
         anomalous=anomalous,
         maxima={bank: float(maps[bank].max()) for bank in BANKS},
-        shares=_shares(maps, fused, calibration, fusion),
+        shares=_shares(terms, fused),
         findings=findings,
         maps={**maps, "fused": fused},
+        terms=terms,
     )
 
 
-def subset_score(maps: Maps, banks: Sequence[str], calibration: Calibration, fusion: FuseParams) -> float:
-    """S_image of some of the banks alone (Table V)."""
-    return float(fuse(_only(maps, banks), calibration, fusion).max())
+def subset_score(terms: Maps, banks: Sequence[str]) -> float:
+    """S_image of some of the banks alone (Table V), from a verdict's `terms`."""
+    return float(total(terms, banks).max())
 
 
-def _only(maps: Maps, banks: Sequence[str]) -> Maps:
-    # A bank that is left out says of every pixel that it is perfectly normal.
-    return {bank: maps[bank] if bank in banks else np.zeros_like(maps[bank]) for bank in BANKS}
-
-
-def _shares(maps: Maps, fused: NDArray[np.float32], calibration: Calibration, fusion: FuseParams) -> dict[str, float]:
+def _shares(terms: Maps, fused: NDArray[np.float32]) -> dict[str, float]:
     peak = np.unravel_index(int(fused.argmax()), fused.shape)
-    at_peak = {bank: maps[bank][peak].reshape(1, 1) for bank in BANKS}
     # A bank that finds the pixel more normal than most takes no part, rather than a negative one.
-    alone = {bank: max(0.0, float(fuse(_only(at_peak, [bank]), calibration, fusion).item())) for bank in BANKS}
-    total = sum(alone.values())
-    return {bank: value / total if total > 0 else 0.0 for bank, value in alone.items()}
+    alone = {bank: max(0.0, float(terms[bank][peak])) for bank in BANKS}
+    whole = sum(alone.values())
+    return {bank: value / whole if whole > 0 else 0.0 for bank, value in alone.items()}
 
 
-def _appearance(
-    maps: Maps, description: ImageDescription, calibration: Calibration, fusion: FuseParams, needed: bool
-) -> list[Finding]:
+def _appearance(terms: Maps, description: ImageDescription, threshold: float, needed: bool) -> list[Finding]:
     """Regions that look unlike anything normal: what the two image banks say without the text bank.
 
     With `needed`, the strongest region is named even if it takes the sum of several banks to reach the threshold.
     """
-    image = fuse(_only(maps, ["objects", "patches"]), calibration, fusion)
-    level = calibration.threshold
+    image = total(terms, ["objects", "patches"])
+    level = threshold
     if image.max() <= level:
         if not needed or image.max() <= 0:
             return []
         level = 0.7 * float(image.max())
-    labels, count = ndi.label(image > level)
-    peaks = ndi.maximum(image, labels, np.arange(1, count + 1))
-    order = np.argsort(-np.asarray(peaks), kind="stable")[:MAX_APPEARANCE]
+    labels, _ = ndi.label(image > level)
+    boxes = ndi.find_objects(labels)
+    peaks = np.array([image[box][labels[box] == i + 1].max() for i, box in enumerate(boxes)])
     findings = []
-    for i in order:
+    for i in np.argsort(-peaks, kind="stable")[:MAX_APPEARANCE]:
         region = labels == i + 1
         runs = masks.encode(region)
         rows, columns = np.nonzero(region)
         where = cell(float(columns.mean()) / region.shape[1], float(rows.mean()) / region.shape[0])
-        peak = float(np.asarray(peaks)[i])
+        peak = float(peaks[i])
         # A strength of 1/2 is the threshold itself, as the score's distance from normal grows it tends to 1.
-        strength = peak / (peak + calibration.threshold) if np.isfinite(calibration.threshold) else 0.5
+        strength = peak / (peak + threshold) if np.isfinite(threshold) else 0.5
         on = _covering(runs, description)
         findings.append(Finding(on, "appearance", "as in normal images", "unlike them", strength, runs, 1, where))
     return findings

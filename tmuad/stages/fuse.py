@@ -34,10 +34,7 @@ def run(params: Params, unit: str) -> None:
     scores, verdicts, findings = [], [], []
     for result in results:
         verdict = judge(result, descriptions[result.image_id], shape, calibration, params.fuse)
-        pairs = {
-            f"{a}+{b}": subset_score(verdict.maps, (a, b), calibration, params.fuse)
-            for a, b in itertools.combinations(BANKS, 2)
-        }
+        pairs = {f"{a}+{b}": subset_score(verdict.terms, (a, b)) for a, b in itertools.combinations(BANKS, 2)}
         scores.append(score_row(verdict, calibration.p_value(verdict.score), pairs))
         verdicts.append(verdict_row(verdict, result.nearest))
         findings += worded_findings(verdict, names, shape)

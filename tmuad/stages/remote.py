@@ -1,4 +1,8 @@
-"""The other end of `tmuad.stages.server`. Imports nothing heavy: that is its whole point."""
+"""The other end of `tmuad.stages.server`. Imports nothing heavy: that is its whole point.
+
+A flow names its server in TMUAD_STAGES. Under a plain `dvc repro` the first stage starts one for those that follow, which
+lives as long as that dvc process; TMUAD_STAGES=off keeps every stage in a process of its own.
+"""
 
 import json
 import os
@@ -7,15 +11,54 @@ import sys
 import time
 
 VARIABLE = "TMUAD_STAGES"
-PATIENCE = 120.0  # s for the server to have imported what it serves
+PATIENCE = 10.0  # s for a server that was started to listen
 
 
 def serve_elsewhere(module: str) -> int | None:
     """The exit status of `module` with this process's arguments, run by the server; None where there is none to run it."""
-    path = os.environ.get(VARIABLE)
-    if not path or not _listening(path):
+    named = os.environ.get(VARIABLE)
+    path = named or _of_dvc()
+    if not path or path == "off" or not _listening(path) or not (named or _accepts(path)):
         return None
     return ask(path, module, sys.argv[1:])
+
+
+def _of_dvc() -> str:
+    """The server's address for the stages of the dvc process above; empty where there is none yet, or none possible."""
+    if "DVC_STAGE" not in os.environ or not hasattr(os, "pidfd_open") or not (owner := _dvc_process()):
+        return ""
+    number, started = owner
+    folder = f"{os.environ.get('TMPDIR', '/tmp')}/tmuad-{os.getuid()}-{number}-{started}"  # noqa: S108
+    try:
+        os.mkdir(folder, 0o700)  # noqa: PTH102  (whoever makes it starts the server)
+    except FileExistsError:
+        mine = os.lstat(folder)
+        return f"{folder}/stages" if mine.st_uid == os.getuid() and not mine.st_mode & 0o077 else ""
+    except OSError:
+        return ""
+    import subprocess
+
+    quiet = subprocess.DEVNULL
+    command = [sys.executable, "-m", "tmuad.stages.server", f"{folder}/stages", number]
+    subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    return ""  # it will be of use to the next stage; this one need not wait
+
+
+def _dvc_process() -> tuple[str, str] | None:
+    """Number and start time of the dvc process that runs this stage, directly or through a shell."""
+    number = str(os.getppid())
+    for _ in range(2):
+        try:
+            with open(f"/proc/{number}/cmdline", "rb") as file:
+                command = file.read().split(b"\0")
+            with open(f"/proc/{number}/stat") as file:
+                status = file.read().rpartition(")")[2].split()
+        except OSError:
+            return None
+        if any(os.path.basename(word) == b"dvc" for word in command[:3]):  # noqa: PTH119
+            return number, status[19]
+        number = status[1]
+    return None
 
 
 def ask(path: str, module: str, arguments: list[str]) -> int:
@@ -46,3 +89,9 @@ def _listening(path: str) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def _accepts(path: str) -> bool:
+    """Whether somebody answers: a killed server leaves its socket behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(path) == 0

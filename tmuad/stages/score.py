@@ -9,8 +9,10 @@ from tmuad.banks.text import TextBank
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.slots import feature_task
-from tmuad.engine import map_images
+from tmuad.engine import ImageRef, map_images
+from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet, write_parquet
+from tmuad.score.banks import BankResult
 from tmuad.score.score import score_image
 from tmuad.score.table import finding_rows, open_regions, result_row
 from tmuad.stages.common import shape_of, unit_images
@@ -24,12 +26,18 @@ def run(params: Params, unit: str) -> None:
     object_bank, patch_bank = load_object_bank(paths.object_bank), load_patch_bank(paths.patch_bank)
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
     regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
-    images = unit_images(unit, params, ["validation", "test"])
+    images, task = unit_images(unit, params, ["validation", "test"]), feature_task(params, unit)
+    for _ in map_images(task, images, params.data):
+        pass  # encode what is new, each image once
+
+    def score(ref: ImageRef) -> BankResult:
+        (record,) = map_images(task, [ref], params.data)
+        mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
+        return score_image(mine, open_segments, record, text_bank, object_bank, patch_bank, params)
+
     scores: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for ref, record in zip(images, map_images(feature_task(params, unit), images, params.data), strict=True):
-        mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
-        result = score_image(mine, open_segments, record, text_bank, object_bank, patch_bank, params)
+    for result in fork_map(score, images, params.data.workers):
         scores.append(result_row(result))
         findings += finding_rows(result)
     write_parquet(pa.Table.from_pylist(scores, schema=BANK_SCORES_SCHEMA), paths.bank_scores, BANK_SCORES_SCHEMA)

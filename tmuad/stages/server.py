@@ -1,10 +1,11 @@
 """Stages without their start-up: one process imports the numerical libraries, and forks a child for each stage.
 
 A stage of a re-fit computes for a second and imports for two or three. `python -m tmuad.stages.server SOCKET` imports once;
-a stage whose environment names the socket in TMUAD_STAGES hands its arguments and its output over and waits. The child
-runs the very same code on the same bytes, so the artifacts are the same.
+a stage that finds the socket (see `remote`) hands its arguments and its output over and waits. The child runs the very
+same code on the same bytes, so the artifacts are the same.
 
-The server ends, with all it runs, when its standard input is closed: it never outlives the flow that started it.
+The server ends, with all it runs, when its standard input is closed, or with the process OWNER if its number is given
+after the socket: it never outlives the flow or the `dvc repro` that it serves.
 """
 
 import os
@@ -16,50 +17,71 @@ import contextlib  # noqa: E402
 import importlib  # noqa: E402
 import json  # noqa: E402
 import select  # noqa: E402
+import shutil  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 MODULES = ("tmuad.stages.__main__", "tmuad.arrivals.__main__")  # what it runs: each has `main(arguments) -> status`
-PRELOADED = (
+PRELOADED = (  # in the order in which a run needs them
+    "tmuad.stages.__main__",
+    "tmuad.stages.prepare",
+    "tmuad.stages.segment",
+    "scipy.stats", "skimage.measure", "skimage.segmentation",
+    "tmuad.describe.finetune",
     *(
         f"tmuad.stages.{name}"
-        for name in (
-            "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate",
-        )
+        for name in ("finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context")
     ),
-    "tmuad.arrivals.guard", "tmuad.arrivals.gate", "scipy.stats", "skimage.measure", "skimage.segmentation", "faiss",
+    "faiss",
+    "tmuad.arrivals.__main__", "tmuad.arrivals.guard", "tmuad.arrivals.gate",
+    *(f"tmuad.stages.{name}" for name in ("report", "warehouse", "checks", "gallery")),
 )  # fmt: skip
 
 
 def main() -> NoReturn:
-    """Import, listen, fork; ends when standard input does."""
-    path = sys.argv[1]
+    """Listen and fork, and import between requests what later ones need; ends when standard input or the owner does."""
+    path, *owner = sys.argv[1:]
+    end = os.pidfd_open(int(owner[0])) if owner else 0
     sys.path.insert(0, "")  # the workspace's own code, as `python -m` has it
-    for name in (*PRELOADED, *MODULES):
-        importlib.import_module(name)
-    from tmuad.describe.classifier import import_open_clip
-
-    import_open_clip()
+    missing = iter(PRELOADED)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"{path}.new")
         listener.listen()
         os.rename(f"{path}.new", path)  # noqa: PTH104  (who sees the name finds somebody listening)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
+        busy = True
         while True:
-            ready, _, _ = select.select([listener.fileno(), 0], [], [])
-            if 0 in ready and not os.read(0, 1):
+            ready, _, _ = select.select([listener.fileno(), end], [], [], 0 if busy else None)
+            if end in ready and (owner or not os.read(0, 1)):
+                if owner:  # a standard input's closer tidies up itself
+                    shutil.rmtree(os.path.dirname(path), ignore_errors=True)  # noqa: PTH120
                 os._exit(0)  # at once: torch takes a second to say goodbye
             if listener.fileno() in ready:
                 connection, _ = listener.accept()
                 if os.fork() == 0:
                     listener.close()
-                    _keep(connection)
+                    _keep(connection, end)
                 connection.close()
+            elif busy:
+                busy = _import(next(missing, ""))
 
 
-def _keep(connection: socket.socket) -> NoReturn:
+def _import(name: str) -> bool:
+    """Whether there was a module left to import. One that fails will say why to the stage that asks for it."""
+    if name == "tmuad.describe.finetune":  # the first that needs torch
+        from tmuad.describe.classifier import import_open_clip
+
+        with contextlib.suppress(Exception):
+            import_open_clip()
+    if name:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    return bool(name)
+
+
+def _keep(connection: socket.socket, end: int) -> NoReturn:
     """In a process of its own: run one request, and end it early if nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, descriptors, _, _ = socket.recv_fds(connection, 65536, 2)
@@ -71,7 +93,7 @@ def _keep(connection: socket.socket) -> NoReturn:
         os.setpgid(0, 0)
         _work(request["module"], request["arguments"], descriptors)
     watched = os.pidfd_open(worker)
-    ready, _, _ = select.select([watched, connection.fileno(), 0], [], [])
+    ready, _, _ = select.select([watched, connection.fileno(), end], [], [])
     if watched not in ready:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker, signal.SIGKILL)
