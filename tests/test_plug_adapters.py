@@ -263,11 +263,14 @@ def batch(*paths: Path, top: float = 0.7) -> Batch:
 def test_predictions_become_files_that_plug_reads(tmp_path: Path, images: Images) -> None:
     batches = [batch(*(images.root / path for path in TEST[:4])), batch(images.root / TEST[4])]
     assert save_predictions(batches, images.root, tmp_path / "maps") == 5
-    results = read_results("folder", tmp_path / "maps", images)
+    results = read_results("anomalib", tmp_path / "maps", images)
     assert sorted(results.maps) == sorted(TEST[:5])
     np.testing.assert_array_equal(results.maps[TEST[0]], batches[0].anomaly_map[0, 0].numpy())
-    scores = read_scores(tmp_path / "maps/scores.csv", images.splits, images.root)
-    assert scores == pytest.approx(dict.fromkeys(TEST[:5], 0.7))
+    assert results.scores == pytest.approx(dict.fromkeys(TEST[:5], 0.7))
+
+
+def test_a_folder_without_anomalibs_scores(tmp_path: Path, images: Images) -> None:
+    refused("anomalib", put(tmp_path / "maps", "test/bad/000.npy"), images, r"no scores\.csv; write the folder with")
 
 
 def test_a_single_item_is_taken_too(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_patchcore_learns_logic_in_files_and_as_a_callback(
 
     # the same through files and the command
     save_predictions([*good, *plain], root, tmp_path / "maps")
-    arguments = ["plug", "-u", "kit", "--maps", str(tmp_path / "maps"), "--scores", str(tmp_path / "maps/scores.csv")]
+    arguments = ["plug", "--unit", "kit", "--from", "anomalib", "--maps", str(tmp_path / "maps")]
     result = CliRunner().invoke(app, [*arguments, "--name", "PatchCore", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     row = next(line for line in (tmp_path / "out/patchcore.csv").read_text().splitlines() if line.startswith(LOGICAL))

@@ -11,6 +11,7 @@ PARAMS = Path("params.yaml")
 
 class Source(StrEnum):
     folder = "folder"
+    anomalib = "anomalib"
     pbas = "pbas"
     univad = "univad"
 
@@ -44,9 +45,9 @@ def plug(
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="Of the detector; by default that of the folder.")
     ] = None,
-    source: Annotated[Source, typer.Option("--from", help="How the maps lie: see below.")] = Source.folder,
+    source: Annotated[Source, typer.Option("--from", help="How the maps lie: see above.")] = Source.folder,
     normals: Annotated[
-        Normals, typer.Option("--calibrate-on", help="Images that set the scale: see below.")
+        Normals, typer.Option("--calibrate-on", help="Images that set the scale: see above.")
     ] = Normals.auto,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Pass over maps of no image of the unit.")
@@ -60,8 +61,8 @@ def plug(
     square or in the aspect of the image. Write maps of validation/ too: good images that the detector was not trained on
     tell how much is much, and set a threshold.
 
-    --from folder: as above. pbas: pictures that PBAS writes to results/eval/DATASET_CATEGORY. univad: a folder with
-    CATEGORY/anomaly_maps and detailed_results.csv. For anomalib see docs/plug.md.
+    --from folder: as above. anomalib: what save_predictions wrote, maps with scores.csv (docs/plug.md). pbas: pictures that
+    PBAS writes to results/eval/DATASET_CATEGORY. univad: a folder with CATEGORY/anomaly_maps and detailed_results.csv.
 
     --calibrate-on auto: maps of validation images if there are any, else of training images (worse, and said so).
     test: of test images whose labels are not looked at, for methods that leave maps of these alone.

@@ -1,7 +1,7 @@
 """Where the maps and scores of a method come from: one module per way in which methods leave their results on disk."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tmuad.errors import DataError
@@ -55,6 +55,18 @@ def _folder(folder: Path, images: Images, skip_unknown: bool) -> MethodResults:
     return read(folder, images, skip_unknown)
 
 
+def _anomalib(folder: Path, images: Images, skip_unknown: bool) -> MethodResults:
+    """What `save_predictions` of tmuad.plug.adapters.anomalib writes: maps as in `_folder`, and scores.csv."""
+    from tmuad.plug.adapters.folder import read
+    from tmuad.plug.scores import read_scores
+
+    table = folder / "scores.csv"
+    if not table.is_file():
+        raise DataError(f"{folder}: no scores.csv; write the folder with save_predictions, or use --from folder")
+    results = read(folder, images, skip_unknown)
+    return replace(results, scores=read_scores(table, images.splits, images.root))
+
+
 def _pbas(folder: Path, images: Images, skip_unknown: bool) -> MethodResults:
     from tmuad.plug.adapters.pbas import read
 
@@ -69,6 +81,7 @@ def _univad(folder: Path, images: Images, skip_unknown: bool) -> MethodResults:
 
 ADAPTERS: dict[str, Callable[[Path, Images, bool], MethodResults]] = {
     "folder": _folder,
+    "anomalib": _anomalib,
     "pbas": _pbas,
     "univad": _univad,
 }
