@@ -47,7 +47,7 @@ def judged(image, findings=None, score=5.0, threshold=3.0):
     shares = dict(zip(BANKS, (0.5, 0.3, 0.2), strict=True))
     verdict = Verdict(
         "ab" * 32, score, threshold, score > threshold, dict.fromkeys(BANKS, 1.0), shares,
-        found if findings is None else findings, maps,
+        found if findings is None else findings, maps, terms=maps,
     )  # fmt: skip
     return verdict, BANK.entries[index].image_id
 

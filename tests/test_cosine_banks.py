@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
 from tmuad.banks.objects import ObjectBank
-from tmuad.banks.patches import PatchImage
+from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.slots import load_object_bank, load_patch_bank
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import PatchFeatures

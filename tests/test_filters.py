@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmuad import masks
+from tmuad.encode.defects import encode_defects
 from tmuad.encode.filters import (
     MEANS,
     OCTAVES,
@@ -100,7 +101,7 @@ def test_features_are_finite_and_within_float16_whatever_the_image(kind: str, si
         assert abs(layer).max() < 1000  # a thousandth of it is still told apart in float16
     full = masks.encode(np.ones((size, size), dtype=np.bool_))
     assert np.isfinite(ENCODER.encode_objects(image, [full], bank)).all()
-    assert np.isfinite(ENCODER.encode_defects(image)[0].astype(np.float32)).all()
+    assert np.isfinite(encode_defects(image)[0].astype(np.float32)).all()
 
 
 def test_a_flat_image_is_the_same_everywhere() -> None:

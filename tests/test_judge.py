@@ -153,13 +153,13 @@ def test_without_a_normal_image_nothing_is_anomalous() -> None:
 @given(RESULTS)
 def test_all_banks_together_are_the_score_and_fewer_are_their_own(query: BankResult) -> None:
     verdict = judge(query, NOTHING, SHAPE, CALIBRATION, FUSE)
-    assert subset_score(verdict.maps, BANKS, CALIBRATION, FUSE) == pytest.approx(verdict.score, rel=1e-5, abs=1e-5)
+    assert subset_score(verdict.terms, BANKS) == pytest.approx(verdict.score, rel=1e-5, abs=1e-5)
     for bank in BANKS:
         quiet = BankResult("i", [] if bank != "text" else query.findings, "", query.regions,
                            query.region_distance if bank == "objects" else query.region_distance * 0,
                            query.patch_distance if bank == "patches" else query.patch_distance * 0)  # fmt: skip
         alone = judge(quiet, NOTHING, SHAPE, CALIBRATION, FUSE).score
-        assert subset_score(verdict.maps, [bank], CALIBRATION, FUSE) == pytest.approx(alone, rel=1e-4, abs=1e-4)
+        assert subset_score(verdict.terms, [bank]) == pytest.approx(alone, rel=1e-4, abs=1e-4)
 
 
 def test_calibration_does_not_depend_on_the_order_of_images() -> None:

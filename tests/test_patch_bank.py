@@ -8,7 +8,8 @@ import scipy.ndimage as ndi
 
 from tmuad.banks.centroids import FLOOR
 from tmuad.banks.context import BACKGROUND
-from tmuad.banks.patches import DETAIL, DISTANCE_SIGMA, Defects, Extremes, PatchBank, PatchImage, Scale, _sample
+from tmuad.banks.patch_model import DETAIL, DISTANCE_SIGMA, Defects, PatchImage, _sample
+from tmuad.banks.patches import Extremes, MapsOf, PatchBank, Scale
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.errors import ArtifactError, DataError
@@ -55,11 +56,15 @@ def no_defects() -> Defects:
 @pytest.fixture(scope="module")
 def bank() -> PatchBank:
     fitted = PatchBank.fit([photo(i) for i in range(8)], PARAMS, [defects(i) for i in range(8)])
-    return fitted.calibrate([photo(i) for i in range(20, 24)])
+    return fitted.calibrate([said(fitted, photo(i)) for i in range(20, 24)])
+
+
+def said(bank: PatchBank, image: PatchImage) -> MapsOf:
+    return bank.model(image), image.classes
 
 
 def test_log_distances_equal_a_loop_over_patches(bank: PatchBank) -> None:
-    layer, image = bank.layers["surface"], features(50)["surface"]
+    layer, image = bank.model.layers["surface"], features(50)["surface"]
     slow = np.empty(image.shape[:2])
     for y, x in np.ndindex(*slow.shape):
         whitened = (image[y, x].astype(np.float32) - layer.whitening.mean) @ layer.whitening.axes
@@ -70,7 +75,7 @@ def test_log_distances_equal_a_loop_over_patches(bank: PatchBank) -> None:
 
 
 def test_centroids_are_unit_vectors_and_as_many_as_asked_for(bank: PatchBank) -> None:
-    for layer in bank.layers.values():
+    for layer in bank.model.layers.values():
         assert len(layer.centroids) == PARAMS.clusters
         np.testing.assert_allclose(np.linalg.norm(layer.centroids, axis=1), 1, atol=1e-4)
 
@@ -84,7 +89,7 @@ def test_a_fault_stands_out_where_it_is(bank: PatchBank) -> None:
 
 
 def test_held_out_normal_images_set_the_zero_and_the_unit(bank: PatchBank) -> None:
-    maps = [bank.scales[name](m) for i in range(20, 24) for name, m in bank._normalised(photo(i)).items()]
+    maps = [bank.scales[name](m) for i in range(20, 24) for name, m in bank._normalised(*said(bank, photo(i))).items()]
     for k in range(3):
         values = np.stack(maps[k::3])
         assert values.mean() == pytest.approx(0, abs=1e-3) and values.std() == pytest.approx(1, abs=1e-3)
@@ -96,14 +101,14 @@ def test_without_held_out_images_the_scales_stay(bank: PatchBank) -> None:
 
 def test_without_defects_there_is_no_detector() -> None:
     plain = PatchBank.fit([photo(i) for i in range(6)], PARAMS)
-    assert plain.detector is None
-    assert PatchBank.fit([photo(0)], PARAMS, [no_defects()]).detector is None
+    assert plain.model.detector is None
+    assert PatchBank.fit([photo(0)], PARAMS, [no_defects()]).model.detector is None
     assert plain.distances(spoilt(photo(9))).max() > plain.distances(photo(9)).max()
 
 
 def test_images_without_a_defect_take_part_beside_others() -> None:
     bank = PatchBank.fit([photo(i) for i in range(3)], PARAMS, [defects(0), no_defects(), defects(2)])
-    assert bank.detector is not None
+    assert bank.model.detector is not None
 
 
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
@@ -129,19 +134,20 @@ def test_a_bank_survives_its_file_bit_by_bit(bank: PatchBank, tmp_path: Path) ->
     np.testing.assert_allclose(loaded.distances(spoilt(photo(7))), bank.distances(spoilt(photo(7))), atol=1e-4)
     plain = PatchBank.fit([photo(0)], PARAMS)
     plain.save(tmp_path / "plain")
-    assert PatchBank.load(tmp_path / "plain").detector is None
+    assert PatchBank.load(tmp_path / "plain").model.detector is None
 
 
 def test_one_training_image_with_fewer_patches_than_clusters_is_enough(tmp_path: Path) -> None:
     tiny = PatchBank.fit([photo(0, side=4)], PatchBankParams(clusters=100, dimensions=24), [defects(0, 3, side=4)])
-    assert len(tiny.layers[DETAIL].centroids) == 16
+    assert len(tiny.model.layers[DETAIL].centroids) == 16
     assert np.isfinite(tiny.distances(photo(1, side=4))).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0])
 def test_images_without_any_variety_give_finite_distances(value: float) -> None:
     flat = PatchImage({n: np.full_like(f, value) for n, f in features(0).items()}, photo(0).classes)
-    bank = PatchBank.fit([flat] * 3, PARAMS, [defects(i) for i in range(3)]).calibrate([flat])
+    bank = PatchBank.fit([flat] * 3, PARAMS, [defects(i) for i in range(3)])
+    bank = bank.calibrate([said(bank, flat)])
     assert np.isfinite(bank.distances(flat)).all()
     assert np.isfinite(bank.distances(photo(1))).all()
 

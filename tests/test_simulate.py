@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tmuad.encode.filters import COPIES, FilterEncoder
+from tmuad.encode.defects import COPIES, encode_defects
 from tmuad.encode.simulate import OFFSET, VISIBLE, deface
 
 
@@ -77,7 +77,7 @@ def test_images_of_a_single_colour_and_small_ones_are_defaced_too(colour: tuple[
 
 def test_the_encoder_learns_from_changed_patches_alone() -> None:
     image = parts(448)
-    rows, cells = FilterEncoder().encode_defects(image)
+    rows, cells = encode_defects(image)
     assert rows.dtype == np.float16 and 20 < len(rows) < 56 * 56 / 2
     assert len(cells) == len(rows) and cells.min() >= 0 and cells.max() < 56 * 56
     assert (np.diff(cells) <= 0).sum() == COPIES - 1  # ascending within each copy

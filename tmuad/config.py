@@ -139,7 +139,8 @@ class PatchBankParams(Section):
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
-    max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from all images
+    images: int = Field(32, ge=1)  # that centroids and detector are learnt from; all tell what is normal of these
+    max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from these images
     distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
     seed: int = Field(0, ge=0)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.banks.patches import DETAIL, PatchBank
+from tmuad.banks.patch_model import DETAIL
+from tmuad.banks.patches import PatchBank
 from tmuad.banks.slots import AnyObjectBank, AnyPatchBank, load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
@@ -18,6 +19,7 @@ from tmuad.describe.classifier import ObjectClassifier, settled
 from tmuad.describe.description import ImageDescription, describe
 from tmuad.describe.slots import load_classifier, said_of_image
 from tmuad.describe.table import read_descriptions, scene_object
+from tmuad.encode.features import patch_image
 from tmuad.encode.filters import STRIDE
 from tmuad.encode.slots import feature_task
 from tmuad.engine import run_once
@@ -94,15 +96,9 @@ class Inspector:
         """As `inspect`, from the records of the scene and the feature task, which may come from the cache."""
         shape = (image.shape[0], image.shape[1])
         description = describe_record(record, image, image_id, self.classes, self.classifier, self.params)
-        result = score_image(
-            description,
-            unpack_scene(record).regions,
-            features,
-            self.text_bank,
-            self.object_bank,
-            self.patch_bank,
-            self.params,
-        )
+        regions = unpack_scene(record).regions
+        patches = self.patch_bank.distances(patch_image(features, description, self.params.data.size))
+        result = score_image(description, regions, features, self.text_bank, self.object_bank, patches, self.params)
         return judge(result, description, shape, self.calibration, self.params.fuse), description
 
 

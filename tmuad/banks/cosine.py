@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
 from tmuad.banks.grid import interpolate
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patches import PatchImage
+from tmuad.banks.patch_model import PatchImage
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import ObjectFeatures

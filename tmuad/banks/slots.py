@@ -1,23 +1,26 @@
 """Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tmuad.banks.centroids import Matrix
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.patches import Defects, PatchBank, PatchImage
-from tmuad.config import ObjectBankParams, PatchBankParams
+from tmuad.banks.patch_model import PatchImage
+from tmuad.banks.patches import PatchBank
+from tmuad.banks.remembered import Remembered
+from tmuad.config import ObjectBankParams
 from tmuad.engine import ImageRef
 
 AnyObjectBank = ObjectBank | CosineObjectBank
 AnyPatchBank = PatchBank | CosinePatchBank
 
 
-def fit_patch_bank(images: Iterable[PatchImage], params: PatchBankParams, defects: Sequence[Defects]) -> AnyPatchBank:
-    """See the banks' own `fit`."""
-    if params.distance == "cosine":
-        return CosinePatchBank.fit(images, params)
-    return PatchBank.fit(list(images), params, defects)
+def patch_map(bank: AnyPatchBank, remembered: Remembered) -> Callable[[ImageRef, PatchImage], Matrix]:
+    """How unusual each patch (h, w) of an image is to `bank`, from the cache as far as it goes."""
+    if isinstance(bank, CosinePatchBank):
+        return lambda ref, image: bank.distances(image)
+    return lambda ref, image: bank.unusual(remembered.maps(bank.model, ref, image), image.classes)
 
 
 def fit_object_bank(

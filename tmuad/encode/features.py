@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from tmuad.banks.context import class_grid
 from tmuad.banks.objects import REGION, Labelled
-from tmuad.banks.patches import DETAIL, Defects, PatchImage
+from tmuad.banks.patch_model import DETAIL, Defects, PatchImage
 from tmuad.cache import Record, fingerprint
 from tmuad.describe.description import ImageDescription
-from tmuad.encode import ObjectFeatures, PatchFeatures
+from tmuad.encode import ObjectFeatures, PatchFeatures, defects, simulate
 from tmuad.encode.filters import FilterBank, FilterEncoder
 from tmuad.engine import Task
 from tmuad.segment.scene import unpack_scene
@@ -43,16 +43,15 @@ class FeatureTask:
 class DefectTask:
     """Patches with simulated defects, which only a fit needs; see `tmuad.engine.Task`."""
 
-    encoder: FilterEncoder
     name: str = "simulate defects"
     after: None = None
 
     @property
     def fingerprint(self) -> str:
-        return self.encoder.fingerprint()
+        return fingerprint(FilterEncoder().fingerprint(), defects, simulate)
 
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
-        features, cells = self.encoder.encode_defects(image)
+        features, cells = defects.encode_defects(image)
         return {"features": features, "cells": cells}
 
 

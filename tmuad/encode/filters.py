@@ -21,7 +21,6 @@ from tmuad import masks
 from tmuad.cache import fingerprint
 from tmuad.color import rgb_to_lab
 from tmuad.encode import ObjectFeatures, PatchFeatures
-from tmuad.encode.simulate import deface
 from tmuad.masks import Runs
 
 Map = NDArray[np.float32]  # (h, w) or (h, w, C)
@@ -31,8 +30,6 @@ WIDE = 3.0  # sigma of the windows of the layer `surface`, in patches of `detail
 SURROUND = 4.0  # sigma of the neighbourhood that a patch is compared with, in patches
 OCTAVES = 4
 ENERGY_FLOOR = 0.1  # Lab units: below this an energy is noise, and its logarithm would magnify it
-COPIES = 2  # of each normal image get simulated defects
-CHANGED = 0.05  # a patch counts as defective if a simulated defect changed this share of its pixels
 MASK_SIDE = 112  # px: resolution at which segments are averaged over
 MEANS, PEAKS = 9, 12  # channels of one octave
 DIAGONAL = np.float32(np.sqrt(0.5))
@@ -147,29 +144,13 @@ class FilterEncoder:
 
     def fingerprint(self) -> str:
         from tmuad import color
-        from tmuad.encode import simulate
 
-        return fingerprint(self.name, sys.modules[__name__], simulate, color)
+        return fingerprint(self.name, sys.modules[__name__], color)
 
     def encode_patches(self, image: NDArray[np.uint8], bank: FilterBank | None = None) -> PatchFeatures:
         """Features (h, w, D) float16 per layer, 0.7 MB for an image of 448 px."""
         bank = bank or FilterBank(image)
         return {"detail": bank.detail.astype(np.float16), "surface": bank.surface.astype(np.float16)}
-
-    def encode_defects(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-        """`with_surround` (m, 2 D) of the patches that simulated defects on a normal image touch, and where they lie.
-
-        About 200 rows a copy; their places (m,) are indices of the flat grid of the layer `detail`.
-        """
-        rows, cells = [], []
-        for copy in range(COPIES):
-            defaced, changed = deface(image, copy)
-            bank = FilterBank(defaced)
-            share = smooth(changed.astype(np.float32), 0.3 * STRIDE, bank.grid)
-            touched = share > CHANGED
-            rows.append(with_surround(bank.detail)[touched].astype(np.float16))
-            cells.append(np.flatnonzero(touched).astype(np.int32))
-        return np.concatenate(rows), np.concatenate(cells)
 
     def encode_objects(
         self, image: NDArray[np.uint8], segments: Sequence[Runs], bank: FilterBank | None = None

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from tmuad.banks.slots import AnyObjectBank, AnyPatchBank
+from tmuad.banks.centroids import Matrix
+from tmuad.banks.slots import AnyObjectBank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
-from tmuad.encode.features import object_features, patch_image, region_features
+from tmuad.encode.features import object_features, region_features
 from tmuad.masks import Runs
 from tmuad.score.banks import BankResult
 from tmuad.score.text import find_differences
@@ -19,11 +20,11 @@ def score_image(
     features: Record,
     text_bank: TextBank,
     object_bank: AnyObjectBank,
-    patch_bank: AnyPatchBank,
+    patch_distance: Matrix,
     params: Params,
 ) -> BankResult:
     """Findings of the text bank and distances to the image banks; `features` is the record of `FeatureTask`,
-    `regions` are the open segments it belongs to.
+    `regions` are the open segments it belongs to, `patch_distance` (h, w) is what the patch bank says.
     """
     if object_bank.by_class:
         labels, objects = object_features(features, description)
@@ -37,5 +38,5 @@ def score_image(
         nearest=text_bank.entries[index].image_id if index >= 0 else "",
         regions=list(regions),
         region_distance=object_bank.distances(labels, objects),
-        patch_distance=patch_bank.distances(patch_image(features, description, params.data.size)),
+        patch_distance=patch_distance,
     )

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from tmuad.banks.cosine import CosinePatchBank
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patches import PatchImage
-from tmuad.banks.slots import fit_object_bank, fit_patch_bank
+from tmuad.banks.patch_model import PatchImage, PatchModel
+from tmuad.banks.patches import PLACED, MapsOf, PatchBank
+from tmuad.banks.remembered import Remembered, learnt_from
+from tmuad.banks.slots import AnyPatchBank, fit_object_bank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
@@ -12,6 +15,7 @@ from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
+from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
 from tmuad.workspace import UnitPaths
@@ -19,7 +23,6 @@ from tmuad.workspace import UnitPaths
 
 def run(params: Params, unit: str) -> None:
     paths, task = UnitPaths(unit), feature_task(params, unit)
-    simulate = DefectTask(task.encoder)
     for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
         pass  # all images first: worker processes must not be forked once faiss has started its threads
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
@@ -36,11 +39,30 @@ def run(params: Params, unit: str) -> None:
     def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
         return (patch_image(record, description, params.data.size) for record, description in records_of(images))
 
-    defects = []
-    if params.patch_bank.distance == "whitened" and "filters" in params.patch_bank.encoders:
-        defects = [defects_of(record) for record in map_images(simulate, train, params.data)]
-    patches = fit_patch_bank(patches_of(train), params.patch_bank, defects)
-    patches.calibrate(list(patches_of(held_out))).save(paths.patch_bank)
+    patches: AnyPatchBank
+    if params.patch_bank.distance == "cosine":
+        patches = CosinePatchBank.fit(patches_of(train), params.patch_bank)
+    else:
+        remembered = Remembered(task, params.data)
+        simulate = DefectTask() if "filters" in params.patch_bank.encoders else None
+        sample = learnt_from(train, params.patch_bank.images)
+        images = list(patches_of(sample))
+
+        def learn() -> PatchModel:
+            defects = [defects_of(r) for r in map_images(simulate, sample, params.data)] if simulate else []
+            return PatchModel.fit(images, params.patch_bank, defects)
+
+        simulation = simulate.fingerprint if simulate else ""
+        model = remembered.model(list(zip(sample, images, strict=True)), params.patch_bank, simulation, learn)
+
+        def maps_of(ref: ImageRef) -> MapsOf:
+            (image,) = patches_of([ref])
+            return remembered.maps(model, ref, image), image.classes
+
+        normals = list(fork_map(maps_of, learnt_from(train, PLACED), params.data.workers))
+        patches = PatchBank.placed(model, normals, params.patch_bank.distance_weight)
+        patches = patches.calibrate(list(fork_map(maps_of, held_out, params.data.workers)))
+    patches.save(paths.patch_bank)
 
     objects = fit_object_bank(objects_of, train, params.object_bank)
     objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)

@@ -28,7 +28,7 @@ def _of_dvc() -> str:
     if "DVC_STAGE" not in os.environ or not hasattr(os, "pidfd_open") or not (owner := _dvc_process()):
         return ""
     number, started = owner
-    folder = f"{os.environ.get('TMPDIR', '/tmp')}/tmuad-{os.getuid()}-{number}-{started}"  # noqa: S108
+    folder = f"{os.environ.get('TMPDIR', '/tmp')}/tmuad-{os.getuid()}-{number}-{started}"
     try:
         os.mkdir(folder, 0o700)  # noqa: PTH102  (whoever makes it starts the server)
     except FileExistsError:
@@ -49,9 +49,9 @@ def _dvc_process() -> tuple[str, str] | None:
     number = str(os.getppid())
     for _ in range(2):
         try:
-            with open(f"/proc/{number}/cmdline", "rb") as file:
+            with open(f"/proc/{number}/cmdline", "rb") as file:  # noqa: PTH123
                 command = file.read().split(b"\0")
-            with open(f"/proc/{number}/stat") as file:
+            with open(f"/proc/{number}/stat") as file:  # noqa: PTH123
                 status = file.read().rpartition(")")[2].split()
         except OSError:
             return None

@@ -4,10 +4,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from tmuad.banks import slots
+from tmuad.banks.remembered import Remembered
 from tmuad.banks.slots import load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
+from tmuad.encode.features import patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.parallel import fork_map
@@ -27,13 +30,15 @@ def run(params: Params, unit: str) -> None:
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
     regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
     images, task = unit_images(unit, params, ["validation", "test"]), feature_task(params, unit)
+    patch_map = slots.patch_map(patch_bank, Remembered(task, params.data))
     for _ in map_images(task, images, params.data):
         pass  # encode what is new, each image once
 
     def score(ref: ImageRef) -> BankResult:
         (record,) = map_images(task, [ref], params.data)
         mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
-        return score_image(mine, open_segments, record, text_bank, object_bank, patch_bank, params)
+        patches = patch_map(ref, patch_image(record, mine, params.data.size))
+        return score_image(mine, open_segments, record, text_bank, object_bank, patches, params)
 
     scores: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
