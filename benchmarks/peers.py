@@ -146,8 +146,6 @@ def child(name: str, given: dict[str, Any]) -> None:
     """One contender; its result is the last line of standard output."""
     import torch
 
-    if hasattr(os, "sched_setaffinity"):  # as many cores as threads, and no worker processes beside a single one
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given["threads"] :])
     torch.set_num_threads(given["threads"])
     result = {"ours": ours, "plug": plugged}.get(name, anomalib_model)(given | {"name": name})
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux: KiB
@@ -160,6 +158,8 @@ def ours(given: dict[str, Any]) -> dict[str, Any]:
     from tmuad.inspector import Inspector
     from tmuad.stages.__main__ import main as stage
 
+    if hasattr(os, "sched_setaffinity"):  # as many cores as threads, and no worker processes beside a single one
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-given["threads"] :])
     start = cpu_seconds()
     for name in FIT:
         if stage([name, UNIT]):
