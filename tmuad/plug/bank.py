@@ -114,7 +114,7 @@ class TextBank:
             DataError: no image or an unknown one, an image that is known to be anomalous, a map that is none, or maps
                 that all peak alike, which leaves no scale.
         """
-        from tmuad.plug.fusion import calibrate
+        from tmuad.plug.calibrate import calibrate
 
         return calibrate(self, normal_maps, normal_scores, weight, unlabelled)
 
