@@ -1,7 +1,6 @@
 """The text bank with the real anomalib: its PatchCore is trained, asked, and joined, in files and as a callback."""
 
-import os
-import warnings
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,37 +10,39 @@ import torch
 from plugging import image_paths
 from typer.testing import CliRunner
 
+from tmuad.cli import app
 from tmuad.errors import DataError
+from tmuad.plug import TextBank
+from tmuad.plug.adapters.anomalib import from_predictions, save_predictions
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-warnings.filterwarnings("ignore", module="lightning|torch|timm")
-anomalib = pytest.importorskip("anomalib", reason="the optional extra anomalib is not installed")
-from anomalib.data import PredictDataset  # noqa: E402
-from anomalib.engine import Engine  # noqa: E402
-from anomalib.models import Patchcore  # noqa: E402
-from torch.utils.data import ConcatDataset, DataLoader  # noqa: E402
-
-from tmuad.cli import app  # noqa: E402
-from tmuad.plug import TextBank  # noqa: E402
-from tmuad.plug.adapters.anomalib import from_predictions, save_predictions  # noqa: E402
-from tmuad.plug.adapters.anomalib_callback import TextBankCallback  # noqa: E402
-
+# anomalib takes seconds to import: that is left to the tests, so that whoever only collects them need not wait.
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("anomalib") is None, reason="the optional extra anomalib is missing"),
+    pytest.mark.filterwarnings("ignore"),
+]
 SIZE = (64, 64)
 LOGICAL = "test/logical_anomalies/00.png"
 
 
 def loader(root: Path, paths: list[str]) -> Any:
+    from anomalib.data import PredictDataset
+    from torch.utils.data import ConcatDataset, DataLoader
+
     parts = [PredictDataset(root / path, image_size=SIZE) for path in paths]
     return DataLoader(ConcatDataset(parts), batch_size=3, collate_fn=parts[0].collate_fn)
 
 
 def engine(folder: Path, *callbacks: Any) -> Any:
+    from anomalib.engine import Engine
+
     return Engine(callbacks=list(callbacks), default_root_dir=folder, accelerator="cpu", logger=False)
 
 
 @pytest.fixture(scope="module")
 def model(tested_unit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A PatchCore with a randomly initialised backbone: nothing is downloaded."""
+    from anomalib.models import Patchcore
+
     torch.manual_seed(0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -64,6 +65,8 @@ def model(tested_unit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_patchcore_learns_logic_in_files_and_as_a_callback(
     model: Any, tested_unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tmuad.plug.adapters.anomalib_callback import TextBankCallback
+
     monkeypatch.chdir(tested_unit)
     root = tested_unit / "photos"
     tests = image_paths(tested_unit, "test")
@@ -99,6 +102,8 @@ def test_patchcore_learns_logic_in_files_and_as_a_callback(
 def test_normalisation_by_anomalib_is_refused(
     model: Any, tested_unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tmuad.plug.adapters.anomalib_callback import TextBankCallback
+
     monkeypatch.chdir(tested_unit)
     normals = {path: torch.rand(*SIZE) for path in image_paths(tested_unit, "validation")}
     callback = TextBankCallback(TextBank.load("kit").calibrate(normals))
