@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, nearest, take
+from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, nearest, take, take_centroids
 from tmuad.banks.context import BACKGROUND, ClassGrid, Context
 from tmuad.banks.detector import Detector
 from tmuad.banks.grid import smoothed
+from tmuad.banks.index import Centroids, array_of, compressed, tensor_name
 from tmuad.cache import Record, fingerprint
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
@@ -52,7 +53,7 @@ class Layer:
     """The bank of one layer."""
 
     whitening: Whitening
-    centroids: Matrix  # (K, d)
+    centroids: Centroids  # (K, d)
 
     def log_distance(self, features: NDArray[np.floating]) -> Matrix:
         """(h, w, D) -> (h, w): logarithm of Eq. 4's distance, smoothed."""
@@ -109,7 +110,7 @@ class PatchModel:
         for name, layer in self.layers.items():
             tensors[f"layer.{name}.mean"] = layer.whitening.mean
             tensors[f"layer.{name}.axes"] = layer.whitening.axes
-            tensors[f"layer.{name}.centroids"] = layer.centroids
+            tensors[f"layer.{name}.{tensor_name(layer.centroids)}"] = array_of(layer.centroids)
         if self.detector is not None and self.context is not None:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
             for i, net in enumerate(self.detector.nets):
@@ -129,7 +130,9 @@ class PatchModel:
 
         names = sorted(key.split(".")[1] for key in tensors if key.startswith("layer.") and key.endswith(".mean"))
         layers = {
-            n: Layer(Whitening(get(f"layer.{n}.mean"), get(f"layer.{n}.axes")), get(f"layer.{n}.centroids"))
+            n: Layer(
+                Whitening(get(f"layer.{n}.mean"), get(f"layer.{n}.axes")), take_centroids(tensors, f"layer.{n}.", path)
+            )
             for n in names
         }
         if "detector.input" not in tensors:
@@ -159,7 +162,7 @@ def chosen_layers(features: PatchFeatures, wanted: Sequence[str]) -> list[str]:
 def _fit_layer(images: Sequence[NDArray[np.floating]], params: PatchBankParams) -> Layer:
     sample = _sample(images, params.max_patches)
     whitening = Whitening.fit(sample, params.dimensions, params.whitening)
-    return Layer(whitening, kmeans(whitening(sample), params.clusters, params.seed))
+    return Layer(whitening, compressed(kmeans(whitening(sample), params.clusters, params.seed), params.index))
 
 
 def _fit_detector(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from tmuad.errors import ArtifactError
 from tmuad.parquet import write_artifact
 from tmuad.report.markdown import percent, with_interval
+from tmuad.report.models import COLUMNS, Row
 from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.paper.style import STYLE
 from tmuad.report.tables import (
@@ -66,9 +67,13 @@ _GROUPS = (("image AUROC", 4), ("pixel AUROC", 4))
 
 
 def write_page(
-    reports: Path, results: Sequence[UnitResult], further: Sequence[str] = (), links: Sequence[tuple[str, str]] = ()
+    reports: Path,
+    results: Sequence[UnitResult],
+    models: tuple[str, Sequence[Row]] = ("", ()),
+    further: Sequence[str] = (),
+    links: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write `reports`/index.html; panels are found in `reports`/panels/<unit>.
+    """Write `reports`/index.html; panels are found in `reports`/panels/<unit>. `models`: title and rows of their table.
 
     `further` are sections of the page that come last, ready to stand in it, and `links` (anchor, name) lead to them.
 
@@ -77,7 +82,7 @@ def write_page(
     """
     body = [_head(results, links), _summary(results)]
     body += [_unit(reports, result) for result in results if result.metrics is not None]
-    body += [_problems(results), *further]
+    body += [_problems(results), _words(escape(models[0]), COLUMNS, models[1]), *further]
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
