@@ -1,15 +1,19 @@
 """Patch models and maps from the cache: the same as anew, asked for once, and lost without harm."""
 
+import hashlib
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_patch_bank import PARAMS, defects, photo
 
 from tmuad.banks.patch_model import PatchImage, PatchModel
 from tmuad.banks.remembered import Remembered, learnt_from
-from tmuad.config import DataParams
+from tmuad.config import DataParams, PatchBankParams
 from tmuad.encode.features import DefectTask
 from tmuad.engine import ImageRef
 
@@ -40,16 +44,38 @@ def sample() -> list[tuple[ImageRef, PatchImage]]:
     return list(zip(REFS, PHOTOS, strict=True))
 
 
-def test_the_sample_is_the_smallest_digests_in_any_order() -> None:
-    assert [ref.path.stem for ref in learnt_from(REFS, 3)] == ["0", "1", "2"]
-    assert learnt_from(REFS[::-1], 3) == learnt_from(REFS, 3)
-    assert len(learnt_from(REFS, 9)) == 4
+def image(number: int) -> ImageRef:
+    return ImageRef(hashlib.sha256(str(number).encode()).hexdigest(), Path(f"{number}.png"))
 
 
-def test_one_more_image_beyond_the_sample_changes_nothing_and_one_within_does() -> None:
-    beyond, within = (ImageRef(digit * 64, Path("x.png")) for digit in ("f", "0"))
-    assert learnt_from([*REFS, beyond], 3) == learnt_from(REFS, 3)
-    assert learnt_from([*REFS, within], 3) != learnt_from(REFS, 3)
+def params_of(share: float, least: int = 1, most: int = 1000) -> PatchBankParams:
+    return PatchBankParams(share=share, least_images=least, most_images=most)
+
+
+@given(st.sets(st.integers(0, 400), min_size=1), st.floats(0.05, 1), st.randoms())
+def test_the_sample_depends_on_the_images_alone(numbers: set[int], share: float, shuffle: random.Random) -> None:
+    images = [image(n) for n in sorted(numbers)]
+    sample = learnt_from(images, params_of(share))
+    mixed = list(images)
+    shuffle.shuffle(mixed)
+    assert learnt_from(mixed, params_of(share)) == sample
+    assert {ref.image_id for ref in sample} <= {ref.image_id for ref in images} and sample
+
+
+def test_the_sample_is_about_its_share_between_its_bounds() -> None:
+    images = [image(n) for n in range(600)]
+    assert 170 < len(learnt_from(images, params_of(1 / 3))) < 230
+    assert len(learnt_from(images, params_of(1.0))) == 600
+    assert len(learnt_from(images, params_of(1 / 3, most=50))) == 50
+    assert len(learnt_from(images[:40], params_of(0.05, least=32))) == 32
+    assert len(learnt_from(images[:7], params_of(0.05, least=32))) == 7
+
+
+def test_one_more_image_mostly_leaves_the_sample_as_it_is() -> None:
+    images = [image(n) for n in range(100)]
+    sample = learnt_from(images, params_of(1 / 3))
+    changed = sum(learnt_from([*images, image(n)], params_of(1 / 3)) != sample for n in range(1000, 1300))
+    assert 60 < changed < 140
 
 
 def test_a_model_is_learnt_once_and_comes_back_bit_by_bit(remembered: Remembered) -> None:
