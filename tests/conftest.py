@@ -11,6 +11,8 @@ from fits import Bench, folder
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+from plugging import fit_unit
+from refit_workspace import build, fit
 
 from tmuad.stages.__main__ import PER_UNIT, main
 
@@ -51,8 +53,23 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def fitted_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fitted unit with git and DVC, for tests of runs; each works on a copy."""
+    place = tmp_path_factory.mktemp("workspace") / "ws"
+    build(place)
+    fit(place)
+    return place
+
+
 @pytest.fixture
 def scoring(fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
     """The fitted unit's folder as the current one."""
     monkeypatch.chdir(fitted)
     return Bench(fitted, capsys)
+
+
+@pytest.fixture(scope="session")
+def tested_unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scored unit `kit` that has test images and ground truth; no test may change its artifacts."""
+    return fit_unit(tmp_path_factory.mktemp("tested"))

@@ -137,7 +137,7 @@ class EncodeParams(Section):
 class VlmParams(Section):
     """The vision language model that `describe.position: vlm` asks."""
 
-    model: Literal["qwen2-vl-7b", "qwen2.5-vl-7b", "tiny"] = "qwen2-vl-7b"
+    model: Literal["qwen2-vl-7b", "qwen2.5-vl-7b", "tiny", "tiny-2.5"] = "qwen2-vl-7b"
     weights: str = "qwen2-vl-7b-instruct"
     batch: int = Field(4, ge=1)  # questions of one forward
     max_tokens: int = Field(256, ge=1)  # longest answer

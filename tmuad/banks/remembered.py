@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.banks import centroids, context, detector, grid, patch_model
+from tmuad.banks import centroids, context, detector, grid, index, patch_model
 from tmuad.banks.patch_model import PatchImage, PatchMaps, PatchModel
 from tmuad.cache import fingerprint, open_cache
 from tmuad.config import DataParams, PatchBankParams
@@ -34,7 +34,7 @@ class Remembered:
 
     def __init__(self, task: Task, data: DataParams) -> None:
         self._cache = open_cache(data.cache)
-        code = fingerprint(centroids, context, detector, grid, patch_model)
+        code = fingerprint(centroids, context, detector, grid, index, patch_model)
         self._kind = f"{data.size}:{data.bits}:{task.fingerprint}:{code}"
 
     def model(
