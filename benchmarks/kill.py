@@ -1,29 +1,73 @@
 """SIGKILL at every step of a re-fit, at random moments within it; then the next run, held against an undisturbed one.
 
-    python benchmarks/kill.py [--times 10] [--steps inspect guard ...] [--seed 0]
+    python benchmarks/kill.py [--times 10] [--steps inspect guard ... roll_back] [--seed 0]
 
 For each kill: a copy of a fitted workspace, a run that is killed (with its whole process group) some time after its
-journal names the step, and the next run. Afterwards no image may be lost or there twice, the tree must be clean, and the
-banks must have the bytes of the undisturbed run. About half a minute for each kill.
+journal names the step, and the next run. Afterwards no image may be lost or there twice, the tree must be clean, the
+history must name the outcome once, and the banks must have the bytes of the undisturbed run. Step 6 has two ways to end,
+so `roll_back` is killed as well: in a workspace whose gate lets nothing pass. A quarter of a minute for each kill.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from refit_workspace import ENVIRONMENT, UNIT, all_images, arrive, banks, build, copy, fit, python, run
+from refit_workspace import ENVIRONMENT, UNIT, all_images, arrive, banks, build, copy, fit, python, run, set_refit
 
 from flows.dvc import unit_ends
-from tmuad.arrivals.journal import STEPS
+from tmuad.arrivals.journal import ROLL_BACK, STEPS
+
+COMMAND = ("-m", "flows.command", "refit", "--unit", UNIT)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A fitted workspace, and what a run of two images that nobody disturbs makes of it."""
+
+    start: Path
+    banks: dict[str, bytes]
+    history: list[tuple[str, str, int]]  # outcome, version, images added; of each record
+    seconds: dict[str, float]  # of each step
+
+    @classmethod
+    def measure(cls, start: Path, folder: Path) -> "Undisturbed":
+        copy(start, folder)
+        arrive(folder, "a.png", "b.png")
+        python(folder, *COMMAND, check=False)
+        journal = json.loads(next((folder / f".refit/{UNIT}/runs").glob("*.json")).read_text())
+        return cls(start, banks(folder), history(folder), journal["seconds"])
+
+    def problems(self, folder: Path, images: list[str]) -> list[str]:
+        """How `folder`, in which `images` were before the kill, differs after the next run."""
+        found = []
+        if all_images(folder) != images:
+            found.append("images lost or doubled")
+        if banks(folder) != self.banks:
+            found.append("other banks")
+        if history(folder) != self.history:
+            found.append(f"history {history(folder)}")
+        if run(folder, "git", "status", "--porcelain", "--untracked-files=no").stdout:
+            found.append("tree not clean")
+        if not python(folder, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date."):
+            found.append("stages out of date")
+        return found
+
+
+def history(folder: Path) -> list[tuple[str, str, int]]:
+    lines = (folder / f"data/history/{UNIT}.jsonl").read_text().splitlines()
+    return [(r["outcome"], r["version"], len(r["added"])) for r in map(json.loads, lines)]
 
 
 def step_in(journal: Path) -> str:
@@ -37,37 +81,25 @@ def killed_run(folder: Path, step: str, delay: float) -> str:
     """Where the run was when it was killed; empty if it ended before that."""
     journal = folder / f".refit/{UNIT}/run.json"
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.command", "refit", "--unit", UNIT],
+        [sys.executable, *COMMAND],
         cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": str(folder)}, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while process.poll() is None:
         if step_in(journal) == step:
             time.sleep(delay)
+            where = step_in(journal)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return step_in(journal)
+            return where
         time.sleep(0.001)
     return ""
-
-
-def problems(folder: Path, images: list[str], expected: dict[str, bytes]) -> list[str]:
-    found = []
-    if all_images(folder) != images:
-        found.append("images lost or doubled")
-    if banks(folder) != expected:
-        found.append("other banks")
-    if run(folder, "git", "status", "--porcelain", "--untracked-files=no").stdout:
-        found.append("tree not clean")
-    if not python(folder, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date."):
-        found.append("stages out of date")
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=1, help="kills of each step")
-    parser.add_argument("--steps", nargs="+", default=STEPS["refit"])
+    parser.add_argument("--steps", nargs="+", default=[*STEPS["refit"], ROLL_BACK])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -75,26 +107,30 @@ def main() -> None:
         base = Path(name)
         build(base / "fitted")
         fit(base / "fitted")
-        undisturbed = copy(base / "fitted", base / "undisturbed")
-        arrive(undisturbed, "a.png", "b.png")
-        python(undisturbed, "-m", "flows.command", "refit", "--unit", UNIT)
-        expected = banks(undisturbed)
-        journal = json.loads(next((undisturbed / f".refit/{UNIT}/runs").glob("*.json")).read_text())
-        failures = 0
+        passes = Undisturbed.measure(base / "fitted", base / "promoted")
+        set_refit(copy(base / "fitted", base / "strict"), gate={"shift": 1e-9})
+        fails = Undisturbed.measure(base / "strict", base / "rolled-back")
+        killed, failed, late = Counter[str](), Counter[str](), Counter[str]()
         for step in options.steps:
+            goal = fails if step == ROLL_BACK else passes
             for number in range(options.times):
-                folder = copy(base / "fitted", base / f"{step}-{number}")
+                folder = copy(goal.start, base / f"{step}-{number}")
                 arrive(folder, "a.png", "b.png")
                 images = all_images(folder)
-                delay = rng.uniform(0, journal["seconds"].get(step, 0.1))
+                delay = rng.uniform(0, goal.seconds.get(step, 0.1))
                 where = killed_run(folder, step, delay)
-                python(folder, "-m", "flows.command", "refit", "--unit", UNIT, "--wait", "60")
-                wrong = problems(folder, images, expected)
-                failures += bool(wrong)
+                python(folder, *COMMAND, "--wait", "60", check=False)
+                wrong = goal.problems(folder, images)
+                killed[step] += where == step
+                late[step] += where != step
+                failed[step] += bool(wrong)
                 told = f"killed in {where}" if where else "ended before the kill"
-                print(f"{step:8} {delay:6.2f} s  {told:24} {'; '.join(wrong) or 'as undisturbed'}", flush=True)
-                subprocess.run(["rm", "-rf", str(folder)], check=True)
-    sys.exit(f"{failures} of {len(options.steps) * options.times} failed" if failures else 0)
+                print(f"{step:9} {delay:6.2f} s  {told:24} {'; '.join(wrong) or 'as undisturbed'}", flush=True)
+                shutil.rmtree(folder)
+    print(f"\n{'step':9} {'killed in it':>12} {'just after':>12} {'differs':>9}")
+    for step in options.steps:
+        print(f"{step:9} {killed[step]:12} {late[step]:12} {failed[step]:9}")
+    sys.exit(f"{failed.total()} of {len(options.steps) * options.times} differ" if failed.total() else 0)
 
 
 if __name__ == "__main__":

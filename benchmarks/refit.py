@@ -3,12 +3,15 @@
     python benchmarks/refit.py cost [--images 100] [--size 448]
     python benchmarks/refit.py prefect [--runs 3]
     python benchmarks/refit.py poison FOLDER [--good 20] [--bad 10] [--kind logical|structural|both] [--cache DIR]
+    python benchmarks/refit.py guard artifacts/UNIT ... [--good 20] [--bad 10] [--draws 10000]
 
 cost: a unit of that many normal images is fitted from nothing by `dvc repro`, then one new image comes in by
 `tmuad refit`; both times are wall clock and include everything, from the start of the first process to the end of the last.
 prefect: `python -m flows.reproduce` against `dvc repro` on a unit where nothing is out of date.
 poison: FOLDER is a category in the MVTec LOCO layout. Good test images and anomalous ones arrive together at a unit that is
 fitted on its training images alone; counted is what the guard sends to quarantine.
+guard: the same for many draws and several settings of `refit.guard`, from the scores of a fitted unit's test images: the
+share of each kind in quarantine, and how often a draw meets "9 of 10 anomalous, at most 2 of 20 good" and its halves.
 """
 
 import argparse
@@ -53,8 +56,10 @@ def workspace(folder: Path, data: Path, size: int, cache: Path | None = None) ->
         shutil.copytree(SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(SOURCE / name, folder)
-    (folder / "data/names").mkdir(parents=True)
-    (folder / "data/names/README.md").write_text("names of parts\n")
+    for name in ("names", "catalog", "corrections", "arrivals", "queries"):
+        shutil.copytree(SOURCE / "data" / name, folder / "data" / name)
+    for name in ("models", "profiles"):
+        shutil.copytree(SOURCE / name, folder / name)
     shutil.move(data, folder / "data/kit")
     params = yaml.safe_load((SOURCE / "params.yaml").read_text())
     params["units"] = {"kit": {"root": "data/kit", "layout": "mvtec_loco"}}
@@ -179,6 +184,45 @@ def poison(options: argparse.Namespace, base: Path) -> None:
     print(f"  {output.strip().splitlines()[-1]}")
 
 
+def guard(options: argparse.Namespace, base: Path) -> None:
+    """What `refit.guard` trades: no image is scored anew, a test image arrives as a new one would."""
+    import numpy as np
+    import pandas as pd
+
+    from tmuad.score.fuse import load_calibration
+
+    for folder in options.folders:
+        threshold = load_calibration(folder / "calibration.json").threshold
+        manifest, scores = (pd.read_parquet(folder / f"{name}.parquet") for name in ("manifest", "scores"))
+        test = manifest[manifest["split"] == "test"].merge(scores[["image_id", "score", "p_value"]], on="image_id")
+        held_out = int((manifest["split"] == "validation").sum())
+        print(
+            f"{folder.name}: {held_out} held-out images; "
+            + ", ".join(f"{n} {k}" for k, n in test["kind"].value_counts().items())
+        )
+        for level in (0.0, 0.05, 0.1, 0.15, 0.2):
+            kept = (test["score"] > threshold) | (test["p_value"] <= level)
+            shares = ", ".join(f"{kind} {kept[test['kind'] == kind].mean():.0%}" for kind in test["kind"].unique())
+            rng = np.random.default_rng(0)
+            told = []
+            for kind in ("logical", "structural", "either"):
+                bad = kept[test["kind"].isin([kind] if kind != "either" else ["logical", "structural"])].to_numpy()
+                good = kept[test["kind"] == "good"].to_numpy()
+                if len(bad) < options.bad or len(good) < options.good:
+                    continue
+                draws = [
+                    (
+                        rng.choice(bad, options.bad, replace=False).sum(),
+                        rng.choice(good, options.good, replace=False).sum(),
+                    )
+                    for _ in range(options.draws)
+                ]
+                caught, spared = (np.array(column) for column in zip(*draws, strict=True))
+                enough, few = caught >= 0.9 * options.bad, spared <= 0.1 * options.good
+                told.append(f"{kind} {(enough & few).mean():.0%} (caught {enough.mean():.0%}, spared {few.mean():.0%})")
+            print(f"  guard {level:<5g} in quarantine: {shares}; draws that meet both: {'; '.join(told)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers()
@@ -198,6 +242,12 @@ def main() -> None:
     part.add_argument("--seed", type=int, default=0)
     part.add_argument("--cache", type=Path, help="per-image cache that several measurements share")
     part.set_defaults(measure=poison)
+    part = what.add_parser("guard")
+    part.add_argument("folders", type=Path, nargs="+", help="artifacts of fitted units")
+    part.add_argument("--good", type=int, default=20)
+    part.add_argument("--bad", type=int, default=10)
+    part.add_argument("--draws", type=int, default=10_000)
+    part.set_defaults(measure=guard)
     for arguments in [sys.argv[1:]] if sys.argv[1:] else [["cost"], ["prefect"]]:
         options = parser.parse_args(arguments)
         with tempfile.TemporaryDirectory() as base:

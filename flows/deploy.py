@@ -5,12 +5,9 @@ what the schedule would do now and ends, which suits a plain cron job.
 """
 
 import argparse
-import os
 import sys
 import threading
 from pathlib import Path
-
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from flows import runs
 from flows.command import report, say

@@ -8,7 +8,9 @@ from typing import Any
 from flows import git
 from flows.dvc import Dvc, unit_ends, unit_stages
 from tmuad.arrivals.labelled import read_labelled
+from tmuad.checks import load_checks
 from tmuad.config import Params
+from tmuad.data.arrivals import log_path, read_log
 from tmuad.errors import ArtifactError, DataError
 from tmuad.parquet import read_parquet
 from tmuad.stages.__main__ import PER_UNIT
@@ -23,7 +25,8 @@ def preflight(unit: str, params: Params, dvc: Dvc, arriving: int = 0) -> dict[st
 
     Raises:
         GitError: no repository, no identity, uncommitted changes.
-        DataError: the data set is missing, not tracked, changed, drawn by a stage; the labelled set is broken; disk full.
+        DataError: the data set is missing, not tracked, changed, drawn by a stage; the labelled set, a saved question or the
+            log of arrivals is broken; disk full.
         ArtifactError: the unit is not fitted, or not as its lock file says.
     """
     root = Path(params.unit(unit).root)
@@ -33,6 +36,8 @@ def preflight(unit: str, params: Params, dvc: Dvc, arriving: int = 0) -> dict[st
         raise DataError(f"{root}: no such folder; bring the data set back with: dvc checkout {root}")
     tracked = _tracked(unit, root, dvc)
     read_labelled(unit, params)
+    load_checks()
+    read_log(log_path(unit))
     paths = UnitPaths(unit)
     if not paths.calibration.exists() or not paths.metrics.exists():
         raise ArtifactError(f"{unit}: not fitted yet; run: dvc repro {' '.join(unit_ends(unit))}, and commit dvc.lock")
@@ -67,6 +72,21 @@ def tag_name(unit: str, version: str) -> str:
     return f"refit/{unit}/{version}"
 
 
+def _own_copy(root: Path) -> str:
+    """How to re-fit what a stage makes: the commands, as they can be pasted."""
+    own = Path("data") / root.name
+    if own.exists():
+        own = Path("data") / f"own-{root.name}"
+    unit = own.name
+    return (
+        "re-fit a copy that is yours:\n"
+        f"  cp -r {root} {own} && dvc add {own}\n"
+        f"  tmuad init {own} --name {unit}\n"
+        f"  dvc repro {' '.join(unit_ends(unit))} && git add -A && git commit -m 'New unit {unit}'\n"
+        f"then put photographs of good parts into data/incoming/{unit}/ and run: tmuad refit --unit {unit}"
+    )
+
+
 def _tracked(unit: str, root: Path, dvc: Dvc) -> dict[str, str]:
     if not root.resolve().is_relative_to(Path.cwd()):
         raise DataError(
@@ -75,10 +95,7 @@ def _tracked(unit: str, root: Path, dvc: Dvc) -> dict[str, str]:
         )
     found: dict[str, str] = dvc.call("tracked", path=str(root))
     if "stage" in found:
-        raise DataError(
-            f"{root}: made by the {found['stage']} stage, which would draw it anew; re-fitting needs a data set of its "
-            f"own: copy it, register the copy with `tmuad init`, and `dvc add` it"
-        )
+        raise DataError(f"{root}: made by the stage '{found['stage']}', which would make it anew; {_own_copy(root)}")
     if not found:
         raise DataError(f"{root}: not tracked by DVC; run `dvc add {root}`, then commit {root}.dvc")
     if not os.access(root, os.W_OK):

@@ -5,11 +5,8 @@ this process; how far a run got stands in its journal, so a flow run that was ki
 """
 
 import argparse
-import os
 import sys
 from typing import Any
-
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact

@@ -4,12 +4,9 @@ The result is that of `dvc repro`: each task is `dvc repro --single-item` of its
 """
 
 import argparse
-import os
 import sys
 import time
 from typing import Any
-
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact

@@ -23,6 +23,7 @@ from tmuad.arrivals.files import move, place_tree
 from tmuad.arrivals.journal import ROLL_BACK, Journal, Run, UnitState
 from tmuad.cache import write_atomic
 from tmuad.config import Params
+from tmuad.data.arrivals import log_path, update_log
 from tmuad.errors import DataError, TmuadError
 from tmuad.parquet import read_parquet
 from tmuad.stages.__main__ import PER_UNIT
@@ -128,7 +129,7 @@ def refit(context: Context) -> None:
 
 
 def gate(context: Context) -> None:
-    """5: hold the new banks against the ones kept aside."""
+    """5: hold the new banks against the ones kept aside, and ask the saved questions."""
     context.dvc.run_library("tmuad.arrivals", "gate", context.unit)
     _reload(context)
     for check in context.run.gate["checks"]:
@@ -144,7 +145,7 @@ def promote(context: Context) -> None:
         if not history.read(context.unit):
             history.append(context.unit, _baseline(context))
         history.append(context.unit, _record(context, "promoted"))
-        paths = [run.data_file, str(LOCK_FILE), str(history.path_of(context.unit))]
+        paths = [run.data_file, str(LOCK_FILE), str(history.path_of(context.unit)), *_log_arrivals(context)]
         stages = unit_stages(context.unit, PER_UNIT)
         if context.params.refit.report:
             stages += _refresh_reports(context)
@@ -202,6 +203,7 @@ def roll_back(context: Context) -> None:
         folder = UnitPaths(context.unit).folder
         shutil.rmtree(folder, ignore_errors=True)
         place_tree(before / "artifacts" / context.unit, folder)
+        update_log(log_path(context.unit), {arrival.target: None for arrival in run.with_decision("admit")})
         _record_rollback(context)
     context.journal.update(outcome="rolled back", version="")
     context.log(f"rolled back: {run.reason}")
@@ -305,6 +307,14 @@ def _record(context: Context, outcome: str) -> history.Record:
     )
 
 
+def _log_arrivals(context: Context) -> list[str]:
+    """Write when the admitted images came in, for the counts by week; the file, where that changed it."""
+    when = datetime.fromisoformat(context.run.started)
+    if admitted := context.run.with_decision("admit"):
+        update_log(log_path(context.unit), {arrival.target: when for arrival in admitted})
+    return [str(log_path(context.unit))] if admitted else []
+
+
 def _baseline(context: Context) -> history.Record:
     manifest = _normal_images(UnitPaths(context.unit, context.state.before / "artifacts"))
     return history.Record(
@@ -338,15 +348,15 @@ def _next_version(context: Context) -> str:
 
 
 def _refresh_reports(context: Context) -> list[str]:
-    """Reports are for people: a failure is told, and stops no promotion."""
+    """Bring reports/ up to date; the stages whose files git is to keep. A failure is told, and stops no promotion."""
     done = []
-    for stage in ("report", "warehouse"):
+    for stage in ("report", "warehouse", "checks", "gallery"):
         try:
             context.dvc.call("reproduce", targets=[stage], single=True)
             done.append(stage)
         except DvcError as error:
             context.journal.warn(f"{stage} is not up to date: {error}")
-    return done
+    return [stage for stage in done if stage != "gallery"]  # its pictures are nobody's to keep, and the page needs them
 
 
 def _reload(context: Context) -> None:

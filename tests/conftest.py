@@ -11,6 +11,7 @@ from fits import Bench, folder
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+from refit_workspace import build, fit
 
 from tmuad.stages.__main__ import PER_UNIT, main
 
@@ -48,6 +49,15 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(place), redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
         for stage in PER_UNIT:
             assert main([stage, "kit"]) == 0, said.getvalue()
+    return place
+
+
+@pytest.fixture(scope="session")
+def fitted_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fitted unit with git and DVC, for tests of runs; each works on a copy."""
+    place = tmp_path_factory.mktemp("workspace") / "ws"
+    build(place)
+    fit(place)
     return place
 
 

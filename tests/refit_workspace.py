@@ -85,7 +85,7 @@ def commit(folder: Path, message: str) -> None:
 
 
 def copy(source: Path, target: Path) -> Path:
-    """A workspace like `source`; the hard links are safe, because everything is replaced and nothing written into."""
+    """A workspace like `source`, which nobody else has."""
     shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return target
 

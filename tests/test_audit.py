@@ -7,10 +7,12 @@ from scenes import SHAPE, scene, thing
 from tmuad.audit.looks import SIDE, SmallTask, near_duplicates, odd_places
 from tmuad.audit.remark import ADVICE
 from tmuad.audit.report import Audit, audit_text
+from tmuad.audit.surface import odd_surfaces, unusual_maps
 from tmuad.audit.words import driven_ranges, leave_one_out, lone_classes, odd_descriptions
 from tmuad.banks.likeness import Likeness
+from tmuad.banks.patch_model import PatchImage, PatchModel
 from tmuad.banks.text import TextBank
-from tmuad.config import TextScoreParams
+from tmuad.config import PatchBankParams, TextScoreParams
 from tmuad.score.text import find_differences
 
 NAMES = {"a": ("<b>screw</b>", "screws")}
@@ -88,6 +90,26 @@ def test_an_odd_place_is_found_and_told():
     assert x0 <= 2 / 16 <= x1 and y0 <= 14 / 16 <= y1
     assert len(found) == 1
     assert odd_places(Likeness.fit(ids(3), lambda: (features(i) for i in range(3)))) == []
+
+
+def test_a_scratch_that_was_learnt_with_the_rest_is_found_and_told():
+    """The model itself is real: centroids of drawn features, one image of thirty with a few patches unlike the others."""
+    rng = np.random.default_rng(0)
+
+    def image(number):
+        values = rng.normal(0, 1, (16, 16, 12)).astype(np.float16)
+        if number == 4:
+            values[3:6, 11:14] += 3
+        return PatchImage({"layer": values}, np.full((16, 16), "", dtype=np.str_))
+
+    images = [image(i) for i in range(30)]
+    model = PatchModel.fit(images, PatchBankParams(clusters=10, dimensions=8), ())
+    maps = unusual_maps(model, [(model(i), i.classes) for i in images], 0.2)
+    found = odd_surfaces(ids(30), maps)
+    assert found[0].images == (ids(30)[4],) and found[0].kind == "odd one out" and "at the top right" in found[0].what
+    x0, y0, x1, y1 = found[0].box
+    assert x0 <= 12.5 / 16 <= x1 and y0 <= 4.5 / 16 <= y1 and len(found) <= 2
+    assert odd_surfaces(ids(7), maps[:7]) == [] and odd_surfaces(ids(30), [maps[0]] * 30) == []
 
 
 # --- descriptions

@@ -1,9 +1,12 @@
 """The flows on a real Prefect server, and remotes on a real S3 server, all on loopback."""
 
+import base64
 import contextlib
+import io
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +19,20 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from refit_workspace import ENVIRONMENT, ROOT, UNIT, arrive, banks, build, commit, copy, fit, python, run, set_refit
+from PIL import Image
+from refit_workspace import (
+    ENVIRONMENT,
+    ROOT,
+    UNIT,
+    arrive,
+    bad_image,
+    banks,
+    commit,
+    copy,
+    python,
+    run,
+    set_refit,
+)
 
 from flows.dvc import unit_ends
 from tmuad.arrivals import history
@@ -61,14 +77,6 @@ def wait_for(what: Any, seconds: float, every: float = 0.25) -> Any:
                 return answer
         time.sleep(every)
     raise AssertionError(f"nothing within {seconds} s")
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workspace") / "ws"
-    build(folder)
-    fit(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +126,24 @@ def deployed(api: str, folder: Path, tmp_path: Path, name: str) -> Iterator[None
         yield
 
 
-def test_deployed_it_runs_on_arrival(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_deployed_it_runs_on_arrival(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, cron="0 3 1 1 *")
+    set_refit(folder, guard=0.99)  # four held-out images: only what a person vouches for gets past it
     with deployed(api, folder, tmp_path, "arrivals"):
+        bad_image(folder / INCOMING / "bad.png", 0)
         arrive(folder, "one.png")
         started = wait_for(lambda: flow_runs(api, "arrival"), 30)  # within 30 s of the last file
         done = wait_for(lambda: finished(api, "arrival"), 150)
     assert started and done["state_type"] == "COMPLETED" and "promoted v1" in done["state"]["message"]
-    artifacts = ask(api, "artifacts/filter", limit=50)
-    assert f"refit-{UNIT}" in {artifact["key"] for artifact in artifacts}
+    artifacts = {artifact["key"]: artifact for artifact in ask(api, "artifacts/filter", limit=50)}
+    told = artifacts[f"refit-{UNIT}"]
+    assert told["type"] == "markdown" and f"# {UNIT}: promoted v1" in told["data"]
+    assert "| bad.png | quarantine |" in told["data"] and "| AUROC, labelled |" in told["data"]
+    shown = artifacts[f"refit-{UNIT}-quarantine"]
+    assert shown["type"] == "image"
+    url = re.search(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", json.dumps(shown["data"]))
+    assert url and Image.open(io.BytesIO(base64.b64decode(url[1]))).size == (160, 160)
     record = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
     assert record["version"] == "v1" and record["by"].endswith("by arrival")
 
@@ -135,8 +151,8 @@ def test_deployed_it_runs_on_arrival(api: str, fitted: Path, tmp_path: Path) -> 
 @pytest.mark.skipif(
     sqlalchemy.__version__ >= "2.1", reason="SQLAlchemy 2.1 ends Prefect 3.8's scheduler: it inserts no run; pin <2.1"
 )
-def test_deployed_it_runs_on_schedule(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_deployed_it_runs_on_schedule(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, cron="* * * * *", debounce=3600.0)  # no event will come
     arrive(folder, "one.png")
     with deployed(api, folder, tmp_path, "schedule"):
@@ -152,8 +168,8 @@ def last_run(api: str, state: str) -> dict[str, Any]:
     return runs[0]
 
 
-def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
     text = (folder / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text.replace("false_alarm_rate: 0.05", "false_alarm_rate: 0.2"))
@@ -172,8 +188,33 @@ def test_reproduce_is_dvc_repro_with_a_task_per_stage(api: str, fitted: Path, tm
     assert wrong.returncode == 1 and "no such stage" in wrong.stdout
 
 
-def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: Path) -> None:
-    folder = copy(fitted, tmp_path / "ws")
+def test_after_a_failure_what_does_not_need_it_runs_if_asked(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    """The stage feature_banks fails: text_bank comes after it and needs it not, score needs it."""
+    folder = copy(fitted_workspace, tmp_path / "ws")
+    settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
+    broken = 'from tmuad.errors import DataError\ndef run(params, unit): raise DataError("a broken camera")\n'
+    (folder / "tmuad/stages/feature_banks.py").write_text(broken)
+    with (folder / "tmuad/banks/text.py").open("a") as source:
+        source.write("# so that the stage text_bank is out of date\n")
+
+    def states(*more: str) -> dict[str, str]:
+        done = python(folder, "-m", "flows.reproduce", "--units", UNIT, *more, check=False, **settings)
+        assert done.returncode == 1 and "a broken camera" in done.stdout
+        found = ask(api, "artifacts/filter", artifacts={"key": {"any_": ["reproduce"]}}, sort="CREATED_DESC", limit=1)
+        return {
+            row["stage"].partition("@")[0]: f"{row['state']} {row['detail']}" for row in json.loads(found[0]["data"])
+        }
+
+    stopped = states()
+    assert stopped["feature_banks"].startswith("failed ") and "a broken camera" in stopped["feature_banks"]
+    assert stopped["text_bank"] == "skipped an earlier stage failed"
+    going = states("--keep-going")
+    assert going["text_bank"] == "ran " and going["prepare"] == "unchanged "
+    assert going["score"] == f"skipped needs feature_banks@{UNIT}" and going["evaluate"].startswith("skipped needs ")
+
+
+def test_errors_are_in_the_state_of_the_flow(api: str, fitted_workspace: Path, tmp_path: Path) -> None:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
     arrive(folder, "one.png")
     (folder / "params.yaml").write_text((folder / "params.yaml").read_text() + "# changed\n")
@@ -184,9 +225,9 @@ def test_errors_are_in_the_state_of_the_flow(api: str, fitted: Path, tmp_path: P
     assert (folder / INCOMING / "one.png").exists()
 
 
-def test_without_a_server(fitted: Path, tmp_path: Path) -> None:
+def test_without_a_server(fitted_workspace: Path, tmp_path: Path) -> None:
     """`--once` is for plain cron; the flow itself also runs, on a server of its own in the process."""
-    folder = copy(fitted, tmp_path / "ws")
+    folder = copy(fitted_workspace, tmp_path / "ws")
     set_refit(folder, gate={"shift": 1e-9})
     arrive(folder, "one.png")
     alone = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": ""}
@@ -198,8 +239,8 @@ def test_without_a_server(fitted: Path, tmp_path: Path) -> None:
     assert refused.returncode == 1 and "prefect server start" in refused.stderr
 
 
-def test_a_version_travels_over_s3(fitted: Path, tmp_path: Path) -> None:
-    folder, port = copy(fitted, tmp_path / "ws"), free_port()
+def test_a_version_travels_over_s3(fitted_workspace: Path, tmp_path: Path) -> None:
+    folder, port = copy(fitted_workspace, tmp_path / "ws"), free_port()
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     server = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
     with process(tmp_path / "s3.log", *server):

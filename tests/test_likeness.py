@@ -1,11 +1,15 @@
 """Nearest normal image by patch, against a slow reference; and when an image arrived."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tmuad.banks.likeness import GRID, Likeness, Projection, _directions, _pool
-from tmuad.data.arrivals import Arrival, arrival, read_log
+from tmuad.data.arrivals import Arrival, arrival, read_log, update_log
 from tmuad.errors import ArtifactError, DataError
 
 IDS = tuple(f"{i:064x}" for i in range(9))
@@ -98,17 +102,13 @@ def test_a_channel_that_never_varies_does_not_explode():
 # --- arrivals
 
 
-def test_the_log_comes_first_then_the_photograph_then_the_name(tmp_path):
+def test_the_photograph_comes_first_then_the_name(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9003] = "2026:03:04 05:06:07"
     Image.new("RGB", (8, 8)).save(tmp_path / "shot 2020-01-01.jpg", exif=exif)
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
-    log = tmp_path / "log.csv"
-    log.write_text("path,arrived\nplain.png,2025-12-31T23:59:00\n")
-    logged = read_log(log)
-    assert arrival(tmp_path, "plain.png", logged).source == "log"
-    assert arrival(tmp_path, "plain.png", {}) == Arrival()
-    taken = arrival(tmp_path, "shot 2020-01-01.jpg", logged)
+    assert arrival(tmp_path, "plain.png") == Arrival()
+    taken = arrival(tmp_path, "shot 2020-01-01.jpg")
     assert (taken.source, str(taken.when)) == ("photograph", "2026-03-04 05:06:07")
 
 
@@ -124,7 +124,7 @@ def test_the_log_comes_first_then_the_photograph_then_the_name(tmp_path):
     ],
 )
 def test_dates_in_names(tmp_path, name, when):
-    found = arrival(tmp_path, name, {})
+    found = arrival(tmp_path, name)
     assert (str(found.when) if found.when else None) == when and found.source == ("name" if when else "")
 
 
@@ -134,3 +134,40 @@ def test_a_log_that_is_none_is_named(tmp_path, text):
     with pytest.raises(DataError, match=r"u\.csv: no list of arrivals"):
         read_log(tmp_path / "u.csv")
     assert read_log(tmp_path / "missing.csv") == {}
+
+
+BY_HAND = '\ufeffshift,path,arrived\r\nB,"a, ""1"".png",2026-01-05T08:00:00\r\nA,b.png,2026-01-06 09:30\r\n'
+
+
+def test_a_log_is_added_to_and_its_other_lines_stay_as_they_were(tmp_path):
+    path, noon = tmp_path / "logs/u.csv", datetime(2026, 2, 1, 12)
+    update_log(path, {"x.png": None})
+    assert not path.exists()
+    update_log(path, {"x.png": noon, 'y, "2".png': noon})
+    update_log(path, {"x.png": noon})
+    assert read_log(path) == {"x.png": noon, 'y, "2".png': noon}
+    update_log(path, {"x.png": None, 'y, "2".png': None})
+    assert path.read_text() == "path,arrived\n"
+    path.write_bytes(BY_HAND.encode())
+    before = read_log(path)
+    update_log(path, {"x.png": noon, "b.png": noon})
+    assert read_log(path) == before | {"x.png": noon, "b.png": noon} and len(before) == 2
+    path.write_bytes(BY_HAND.encode())
+    update_log(path, {"x.png": noon})
+    assert path.read_bytes().startswith(BY_HAND.encode())
+    update_log(path, {"x.png": None})
+    assert path.read_bytes() == BY_HAND.encode()
+    path.write_text("path,arrived\nlast.png,2026-01-06")  # no end of line
+    update_log(path, {"x.png": noon})
+    assert len(read_log(path)) == 2
+
+
+@example({"a\u2028b.png": datetime(2026, 1, 1)})
+@given(
+    st.dictionaries(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1), st.datetimes(), max_size=5)
+)
+def test_whatever_images_are_called_the_log_tells_them(tmp_path_factory, images):
+    path = tmp_path_factory.mktemp("log") / "u.csv"
+    images = {name: when.replace(microsecond=0) for name, when in images.items()}
+    update_log(path, images)
+    assert read_log(path) == images

@@ -208,6 +208,26 @@ def test_a_lost_file_is_named_and_the_batches_before_are_kept(tmp_path: Path, sa
     assert task.seen == [4, 4]
 
 
+@dataclass(frozen=True)
+class Unplugged(Brightness):
+    """On a GPU that is gone after the first batch, as CUDA tells it."""
+
+    def many(self, images: Sequence[NDArray[np.uint8]], priors: Sequence[Record]) -> list[Record]:
+        with runtime.inference(ComputeParams(device="cpu")):
+            if self.seen:
+                raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
+            return super().many(images, priors)
+
+
+def test_what_a_lost_gpu_had_done_is_not_done_again(tmp_path: Path, save_image: Save) -> None:
+    images = refs(save_image, 10)
+    with pytest.raises(DeviceError, match=r"the GPU failed \(CUDA error: unspecified launch failure\).*run again"):
+        list(map_images(Unplugged(), images, settings(tmp_path)))
+    again = Brightness()
+    assert values(list(map_images(again, images, settings(tmp_path)))) == [10.0 * i for i in range(10)]
+    assert again.seen == [4, 2]  # of ten, the first four were kept
+
+
 def test_a_cache_that_cannot_be_written_costs_batches_but_no_result(tmp_path: Path, save_image: Save) -> None:
     (tmp_path / "cache").write_text("a file")
     assert values(list(map_images(Brightness(), refs(save_image, 3), settings(tmp_path)))) == [0.0, 10.0, 20.0]

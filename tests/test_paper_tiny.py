@@ -8,6 +8,8 @@ import hashlib
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,8 @@ def test_settings_hold_what_is_in_force(here: Params) -> None:
     assert "units" not in content and content["compute"] == {"precision": "float32"}
     models = Path("reports/results.md").read_text()
     assert "## Models of the profile paper-tiny" in models and models.count("random:0") >= 5
+    page = Path("reports/index.html").read_text()
+    assert "<h2>Models of the profile paper-tiny</h2>" in page and page.count("<td>random:0</td>") >= 5
 
 
 def tracked() -> set[str]:
@@ -282,6 +286,11 @@ def test_units_share_a_classifier(
         run("describe", params, unit)
     run("finetune_group", params, groups[0])
     assert digests(Path("models/classifiers")) == before  # reproducible
+    for command in (["init", "--no-scm", "-q"], ["plots", "show", "-o", "drawn"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, capture_output=True)
+    page = Path("drawn/index.html").read_text()
+    assert all(f"curves/{group}.csv" in page for group in groups)
+    assert '"held_out_loss"' in page and '"held_out_accuracy"' in page
     with pytest.raises(ParameterError, match="no group 'none'"):
         run("finetune_group", params, "none")
 

@@ -37,14 +37,15 @@ def new_workspace(folder: Path, **data: object) -> Path:
 
 
 class Repro:
-    """`dvc repro` in a process group of its own, watched by the stages it starts."""
+    """`dvc repro` in a process group of its own, watched by the stages it starts: each in a process of its own."""
 
-    def __init__(self, workspace: Path, *arguments: str) -> None:
+    def __init__(self, workspace: Path, *arguments: str, stages: str = "off") -> None:
         command = [sys.executable, "-m", "dvc", "repro", *arguments]
         self.log = (workspace / ".repro.log").open("w+")
         self.process = subprocess.Popen(
-            command, cwd=workspace, env=environment(workspace), stdout=self.log, stderr=self.log, start_new_session=True
-        )
+            command, cwd=workspace, env=environment(workspace) | {"TMUAD_STAGES": stages}, stdout=self.log,
+            stderr=self.log, start_new_session=True,
+        )  # fmt: skip
         STARTED.append(self)
 
     def stages(self) -> Iterator[tuple[str, psutil.Process]]:
@@ -185,7 +186,8 @@ def test_dvc_shows_metrics_and_plots(clean: Path) -> None:
     assert "auroc_logical" in dvc(clean, "metrics", "show").stdout
     dvc(clean, "plots", "show", "-o", "plots")
     page = (clean / "plots/index.html").read_text()
-    assert "roc.csv" in page and "tpr" in page
+    drawn = ("roc.csv", "tpr", "finetune.csv", "held_out_loss", "finetune_accuracy.csv", "held_out_accuracy")
+    assert [word for word in drawn if word not in page] == []
 
 
 def test_a_second_run_has_nothing_to_do(clean: Path) -> None:
@@ -208,7 +210,7 @@ def test_another_fusion_weight_runs_fusion_and_what_follows(clean: Path) -> None
 
 
 def test_two_clean_runs_leave_the_same_lock(clean: Path, tmp_path: Path) -> None:
-    """In another folder, without a cache, and with one process where the first had two."""
+    """In another folder, without a cache, with one process where the first had two, and with a stage server."""
     other = new_workspace(tmp_path / "another folder", workers=1)
     dvc(other, "repro")
     assert (other / "dvc.lock").read_text() == (clean / "dvc.lock").read_text()
@@ -252,6 +254,33 @@ def test_no_worker_outlives_a_killed_stage(clean: Path, tmp_path: Path) -> None:
     assert name == "segment" and len(workers) == 2 and not alive
     assert repro.process.wait(timeout=60) != 0
     assert f"failed to reproduce 'segment@{UNIT}'" in repro.output()
+
+
+def test_the_stage_server_of_a_killed_dvc_goes_with_it_and_the_next_run_ends_with_the_same_bytes(
+    clean: Path, tmp_path: Path
+) -> None:
+    workspace = new_workspace(tmp_path / "served")
+    repro = Repro(workspace, stages="")
+    family: list[psutil.Process] = []
+    while len(family) < 3 and repro.process.poll() is None:  # the server, a stage's keeper, its worker
+        family = [one for server in servers_of(repro.process.pid) for one in (server, *server.children(recursive=True))]
+        time.sleep(0.01)
+    assert len(family) >= 3, repro.output()
+    repro.process.kill()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    dvc(workspace, "repro")
+    assert (workspace / "dvc.lock").read_text() == (clean / "dvc.lock").read_text()
+
+
+def servers_of(owner: int) -> list[psutil.Process]:
+    """The stage servers that serve the process `owner`; their own forks look alike but have another parent."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "tmuad.stages.server" in words and words[-1] == str(owner):
+            found.append(process)
+    return [process for process in found if not any(process in other.children(recursive=True) for other in found)]
 
 
 def test_a_lock_that_dvc_believes_to_be_held_is_removed_as_the_readme_says(clean: Path) -> None:

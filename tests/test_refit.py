@@ -1,18 +1,24 @@
 """Runs on a real workspace: git, DVC, the stages; no Prefect (see test_flows.py)."""
 
+import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 import zc.lockfile
 from PIL import Image
 from refit_workspace import (
+    DEMO,
     ENVIRONMENT,
     ROOT,
     UNIT,
@@ -20,10 +26,8 @@ from refit_workspace import (
     arrive,
     bad_image,
     banks,
-    build,
     commit,
     copy,
-    fit,
     good_image,
     python,
     run,
@@ -33,33 +37,27 @@ from refit_workspace import (
 
 from flows import runs
 from flows.dvc import unit_ends
+from flows.preflight import preflight
 from flows.workspace_lock import BusyError, workspace_lock
 from tmuad.arrivals import history
+from tmuad.data.arrivals import log_path, read_log
 from tmuad.errors import ArtifactError, DataError, ParameterError, TmuadError
 
 INCOMING = f"data/incoming/{UNIT}"
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workspace") / "ws"
-    build(folder)
-    fit(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def promoted(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def promoted(fitted_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace after an undisturbed run with two good images."""
-    folder = copy(fitted, tmp_path_factory.mktemp("promoted") / "ws")
+    folder = copy(fitted_workspace, tmp_path_factory.mktemp("promoted") / "ws")
     arrive(folder, "part 0.png", "part 1.png")
     python(folder, "-m", "tmuad.cli", "refit", "--unit", UNIT)
     return folder
 
 
 @pytest.fixture
-def workspace(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = copy(fitted, tmp_path / "ws")
+def workspace(fitted_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = copy(fitted_workspace, tmp_path / "ws")
     monkeypatch.chdir(folder)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -74,7 +72,7 @@ def refuse(unit: str = UNIT, lines: list[str] | None = None) -> str:
     return str(caught.value)
 
 
-def test_new_images_become_a_version(fitted: Path, promoted: Path) -> None:
+def test_new_images_become_a_version(fitted_workspace: Path, promoted: Path) -> None:
     tree = run(promoted, "git", "status", "--porcelain", "--untracked-files=no").stdout
     assert tree == ""
     assert run(promoted, "git", "tag", "--list").stdout.split() == [f"refit/{UNIT}/v0", f"refit/{UNIT}/v1"]
@@ -82,7 +80,7 @@ def test_new_images_become_a_version(fitted: Path, promoted: Path) -> None:
     assert [name.rsplit("-", 1)[0] for name in admitted] == ["part-0", "part-1"]
     assert python(promoted, "-m", "dvc", "status", *unit_ends(UNIT)).stdout.strip().endswith("up to date.")
     assert not (promoted / ".refit" / UNIT / "before").exists()
-    assert banks(promoted)["patch_bank.safetensors"] != banks(fitted)["patch_bank.safetensors"]
+    assert banks(promoted)["patch_bank.safetensors"] != banks(fitted_workspace)["patch_bank.safetensors"]
     shown = python(promoted, "-m", "tmuad.cli", "history", "--unit", UNIT).stdout
     assert "v1" in shown and "Line <line@example.com>, by hand" in shown
     record = json.loads((promoted / history.path_of(UNIT)).read_text().splitlines()[-1])
@@ -101,14 +99,14 @@ def test_the_banks_of_a_version_are_those_of_a_plain_dvc_repro(promoted: Path, t
     assert banks(clone) == banks(promoted)
 
 
-def test_a_forgotten_image_leaves_no_trace_in_the_banks(fitted: Path, workspace: Path) -> None:
+def test_a_forgotten_image_leaves_no_trace_in_the_banks(fitted_workspace: Path, workspace: Path) -> None:
     arrive(workspace, "one.png")
     python(workspace, "-m", "tmuad.cli", "refit", "--unit", UNIT)
-    assert banks(workspace) != banks(fitted)
+    assert banks(workspace) != banks(fitted_workspace)
     image = history.read(UNIT)[-1].added[0]
     run(workspace, "rm", "-r", ".dvc/cache/runs")  # or DVC would just remember
     python(workspace, "-m", "tmuad.cli", "forget", image[:12], "--unit", UNIT)
-    assert banks(workspace) == banks(fitted)
+    assert banks(workspace) == banks(fitted_workspace)
     assert history.read(UNIT)[-1].removed == (image,)
     assert "FORGOTTEN" in python(workspace, "-m", "tmuad.cli", "quarantine", "list", "--unit", UNIT).stdout
     python(workspace, "-m", "tmuad.cli", "rollback", "v1", "--unit", UNIT)
@@ -131,6 +129,113 @@ def test_the_gate_rolls_back_and_keeps_the_images(workspace: Path) -> None:
     assert last.outcome == "rolled back" and last.version == "v0" and "shift" in last.reason
     assert "rolled back" in python(workspace, "-m", "tmuad.cli", "quarantine", "list", "--unit", UNIT).stdout
     assert len(list((workspace / f"data/quarantine/{UNIT}").glob("*/*.png"))) >= 1
+
+
+NEWCOMERS = """-- title: every normal image is of the first camera
+-- unit: kit
+-- expect: no rows
+-- level: stop
+SELECT unit, path FROM images WHERE path LIKE '%second-camera%'
+"""
+
+
+def question(folder: Path, name: str, text: str) -> None:
+    (folder / f"data/queries/{name}.sql").write_text(text)
+    commit(folder, "a question")
+
+
+def test_a_failing_question_stops_the_refit_and_names_the_images(workspace: Path) -> None:
+    question(workspace, "newcomers", NEWCOMERS)
+    question(workspace, "elsewhere", "-- expect: no rows\n-- unit: other\n-- level: stop\nSELECT 1")
+    before = state(workspace)
+    arrive(workspace, "part 7.png", "second camera.png")
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, check=False)
+    assert done.returncode == 2 and state(workspace) == before
+    last = history.read(UNIT)[-1]
+    assert (
+        "every normal image is of the first camera" in last.reason and "1 row where none were expected" in last.reason
+    )
+    assert f"{UNIT}: train/good/second-camera-" in last.reason and "part-7" not in last.reason
+    assert not Path(f"data/arrivals/{UNIT}.csv").exists() and not list(Path(f".refit/{UNIT}").glob("*.duckdb"))
+    # reported, it is told and stops nothing
+    question(workspace, "newcomers", NEWCOMERS.replace("stop", "report"))
+    for case in ("part 7.png", "second camera.png"):
+        python(workspace, "-m", "tmuad.cli", "quarantine", "release", case, "--unit", UNIT)
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT)
+    assert "it is reported, and stops nothing" in done.stdout and history.read(UNIT)[-1].version == "v1"
+    # and the week of both is known
+    logged = read_log(log_path(UNIT))
+    assert sorted(Path(name).name.rpartition("-")[0] for name in logged) == ["part-7", "second-camera"]
+    assert {when.isoformat(" ") for when in logged.values()} == {history.read(UNIT)[-1].time}
+    assert run(workspace, "git", "status", "--porcelain", "--untracked-files=no", "data").stdout == ""
+    assert run(workspace, "git", "ls-files", "data/arrivals").stdout.split()[-1] == f"data/arrivals/{UNIT}.csv"
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    heard: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["Content-Type"] == "application/json"
+        self.heard.append((self.path, json.loads(body)))
+        self.send_response(204 if self.path == "/hook" else 500)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def hook() -> Iterator[str]:
+    Hook.heard.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_promotion_brings_the_reports_up_to_date_and_tells_the_webhook(workspace: Path, hook: str) -> None:
+    set_refit(workspace, report=True, webhook=f"{hook}/hook")
+    arrive(workspace, "one.png")
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT)
+    assert "webhook: 204" in done.stdout
+    [(_, told)] = Hook.heard
+    assert (told["unit"], told["outcome"], told["version"], told["counts"]["admit"]) == (UNIT, "promoted", "v1", 1)
+    assert told["gate"]["passed"] and [a["name"] for a in told["arrivals"]] == ["one.png"]
+    stages = ("report", "warehouse", "checks", "gallery")
+    assert python(workspace, "-m", "dvc", "status", *stages).stdout.strip().endswith("up to date.")
+    kept = run(workspace, "git", "ls-files", "reports").stdout.split()
+    assert {"reports/index.html", "reports/results.md", "reports/checks.json"} < set(kept)
+    weeks = python(
+        workspace, "-m", "tmuad.cli", "sql", "FROM arrivals_by_week WHERE week IS NOT NULL", "--format", "json"
+    )
+    [week] = json.loads(weeks.stdout)
+    assert (week["unit"], week["split"], week["images"]) == (UNIT, "train", 1)
+
+
+def test_a_webhook_that_does_not_answer_is_a_warning(workspace: Path, hook: str) -> None:
+    """The version stands; the exit status, and in Prefect the state, say that somebody was not told."""
+    set_refit(workspace, webhook=f"{hook}/gone")
+    bad_image(workspace / INCOMING / "bad.png", 0)
+    set_refit(workspace, guard=0.99)
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, check=False)
+    assert done.returncode == 1 and "refit.webhook" in done.stdout and "HTTP Error 500" in done.stdout
+    assert Hook.heard[0][1]["outcome"] == "nothing admitted"
+    hook_free = f"http://127.0.0.1:{_unused_port()}/hook"
+    set_refit(workspace, webhook=hook_free)
+    bad_image(workspace / INCOMING / "worse.png", 1)
+    done = python(workspace, "-m", "flows.command", "refit", "--unit", UNIT, check=False)
+    assert done.returncode == 1 and "cannot be reached" in done.stdout
+
+
+def _unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 KILLED_STEPS = ("inspect", "guard", "admit", "refit", "gate", "promote", "publish")
@@ -279,6 +384,12 @@ def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.Monkey
     (workspace / "data/truth/bad/b.png").write_bytes(b"no image")
     assert "1 of 2 images cannot be used" in refuse()
     set_refit(workspace, labelled={})
+    (workspace / "data/queries/new.sql").write_text("SELECT 1")
+    assert "new.sql: says not what it expects" in refuse()
+    (workspace / "data/queries/new.sql").unlink()
+    (workspace / f"data/arrivals/{UNIT}.csv").write_text("when\n")
+    assert f"{UNIT}.csv: no list of arrivals" in refuse()
+    (workspace / f"data/arrivals/{UNIT}.csv").unlink()
 
     extra = good_image(workspace / ROOT / "train/good/by hand.png", 8)
     assert f"not as {ROOT}.dvc says" in refuse()
@@ -294,6 +405,27 @@ def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
     (workspace / f"{ROOT}.dvc").unlink()
     commit(workspace, "untracked")
     assert f"{ROOT}: not tracked by DVC; run `dvc add {ROOT}`" in refuse()
+
+
+def test_what_a_stage_draws_is_refitted_as_a_copy(workspace: Path) -> None:
+    """The demo's units: the message holds the commands, and they do it."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["units"] = {"demo.kit": {"root": "data/demo/hardware_kit", "layout": "mvtec_loco"}}
+    params["demo"] = DEMO.model_dump(mode="json")
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    python(workspace, "-m", "dvc", "repro", "-q", "demo")
+    commit(workspace, "demo")
+    good_image(Path("data/incoming/demo.kit/one.png"), 0)
+    said = refuse("demo.kit")
+    assert "data/demo/hardware_kit: made by the stage 'demo'" in said
+    commands = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+    assert len(commands) == 3 and all("data/own-hardware_kit" in line for line in commands[:2])
+    for line in commands:
+        run(workspace, "bash", "-c", line)
+    unit = "own-hardware_kit"
+    assert f"tmuad refit --unit {unit}" in said
+    with runs.open_workspace("test", print, 0, stage_server=False) as opened:
+        assert preflight(unit, opened.params, opened.dvc)["file"] == f"data/{unit}.dvc"
 
 
 def test_one_run_at_a_time(workspace: Path) -> None:
@@ -314,8 +446,6 @@ def test_a_lock_of_dvcs_is_waited_for(workspace: Path) -> None:
             opened.dvc.call("status", targets=[f"{ROOT}.dvc"])
         opened.dvc.lock_wait = 30.0
         subprocess.Popen(["sleep", "0"]).wait()
-        import threading
-
         threading.Timer(4.0, held.close).start()
         assert opened.dvc.call("status", targets=[f"{ROOT}.dvc"]) == {}
     assert any("waiting for another DVC process" in line for line in lines)

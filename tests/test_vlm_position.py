@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scenes import SHAPE, scene, thing
 from tiny_models import CPU, photos
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
 from tmuad.banks.text import TextBank
 from tmuad.config import DataParams, TextScoreParams
@@ -25,11 +25,12 @@ from tmuad.models.meta import parameters
 from tmuad.score.text import find_differences
 
 TINY = VlmParams(model="tiny", weights="random:0", max_tokens=8, batch=3)
+CLASSES = {"tiny": Qwen2VLForConditionalGeneration, "tiny-2.5": Qwen2_5_VLForConditionalGeneration}
 
 
-@pytest.fixture(scope="module")
-def qwen() -> Qwen:
-    return load_qwen(TINY, CPU)
+@pytest.fixture(scope="module", params=CLASSES)
+def qwen(request: pytest.FixtureRequest) -> Qwen:
+    return load_qwen(TINY.model_copy(update={"model": request.param}), CPU)
 
 
 def questions() -> list[Question]:
@@ -38,7 +39,7 @@ def questions() -> list[Question]:
 
 
 def test_it_is_the_librarys_model_generating(qwen: Qwen) -> None:
-    assert isinstance(qwen.model, Qwen2VLForConditionalGeneration)
+    assert isinstance(qwen.model, CLASSES[qwen.params.model])
     question = questions()[0]
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.text}]}]
     text = qwen.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
@@ -54,9 +55,10 @@ def test_a_batch_of_questions_is_each_by_itself(qwen: Qwen) -> None:
 
 
 def test_it_answers_in_half_precision() -> None:
-    half = Qwen(TINY, CPU.model_copy(update={"precision": "bf16"}))
-    half.model.bfloat16()  # as weights from a file are loaded
-    assert half.ask(questions()) == [half.ask([q])[0] for q in questions()]
+    for model in CLASSES:
+        half = Qwen(TINY.model_copy(update={"model": model}), CPU.model_copy(update={"precision": "bf16"}))
+        half.model.bfloat16()  # as weights from a file are loaded
+        assert half.ask(questions()) == [half.ask([q])[0] for q in questions()]
 
 
 def test_the_published_models_have_their_sizes() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from datetime import datetime
@@ -370,11 +371,16 @@ def test_rules_and_rarities(artifacts, tmp_path):
 
 def test_weeks_begin_on_monday_and_unknown_ones_stay_unknown(artifacts, tmp_path):
     def context(image_id, arrived):
-        return row(tables.CONTEXT_SCHEMA, image_id, arrived, "log", "t2", 0.5)
+        return row(tables.CONTEXT_SCHEMA, image_id, arrived, "photograph", "t2", 0.5)
 
-    days = [context("t1", datetime(2026, 1, 1, 8)), context("t2", datetime(2025, 12, 29)), context("t3", None)]
+    # the log of whoever takes images in comes before what a photograph says of itself
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/a.csv").write_text("path,arrived\ntrain/t2.png,2025-12-29\ntrain/gone.png,2024-01-01\n")
+    days = [context("t1", datetime(2026, 1, 1, 8)), context("t2", datetime(2020, 1, 1)), context("t3", None)]
     pq.write_table(pa.Table.from_pylist(days, schema=tables.CONTEXT_SCHEMA), artifacts / "a/context.parquet")
-    build(tmp_path / "w.duckdb", artifacts, ["a"])
+    build(tmp_path / "w.duckdb", artifacts, ["a"], arrivals_root=tmp_path / "log")
+    told = rows(tmp_path / "w.duckdb", "SELECT image_id, arrived_from FROM context ORDER BY image_id")
+    assert told == [("t1", "photograph"), ("t2", "log"), ("t3", "photograph")]
     found = rows(
         tmp_path / "w.duckdb", "SELECT CAST(week AS VARCHAR), images FROM arrivals_by_week WHERE split = 'train'"
     )
@@ -466,3 +472,34 @@ def test_the_guide_in_docs_is_of_this_version():
     for name, table in TABLES.items():
         assert f"### {name}\n" in text
         assert all(f"| `{field.name}` |" in text for field in table.schema)
+
+
+def test_the_diagram_in_docs_is_that_of_a_real_warehouse(warehouse):
+    """Tables, columns, keys and references, as DuckDB tells them; columns whose names mermaid cannot spell are left out."""
+    text = (Path(__file__).parents[1] / "docs/sql.md").read_text()
+    drawn = re.search(r"```mermaid\nerDiagram\n(.*?)```", text, re.DOTALL)[1]
+    references = re.findall(r"^    (\w+) \|\|--(o\{|o\|) (\w+) : has$", drawn, re.MULTILINE)
+    entities = re.findall(r"^    (\w+) \{\n(.*?)^    \}$", drawn, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^    (\w+ \|\|--o[{|] \w+ : has|\w+ \{\n.*?^    \})\n", "", drawn, flags=re.MULTILINE | re.DOTALL)
+    assert rest.strip() == ""
+    columns, primary, foreign = {}, {}, {}
+    for entity, body in entities:
+        fields = [re.fullmatch(r"        [\w\[\]]+ (\w+)(?: ([A-Z,]+))?", line) for line in body.splitlines()]
+        columns[entity] = [field[1] for field in fields]
+        primary[entity] = {field[1] for field in fields if "PK" in (field[2] or "")}
+        foreign[entity] = {field[1] for field in fields if "FK" in (field[2] or "")}
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        real = connection.execute(
+            "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal "
+            "AND table_name IN (SELECT table_name FROM duckdb_tables()) GROUP BY ALL"
+        ).fetchall()
+        keys = connection.execute(
+            "SELECT table_name, constraint_type, constraint_column_names, referenced_table FROM duckdb_constraints()"
+        ).fetchall()
+    assert columns == {table: [c for c in names if c.isidentifier()] for table, names in real}
+    assert primary == {table: set(names) for table, kind, names, _ in keys if kind == "PRIMARY KEY"}
+    real_foreign = {table: (set(names), to) for table, kind, names, to in keys if kind == "FOREIGN KEY"}
+    assert foreign == {table: real_foreign.get(table, (set(), ""))[0] for table in columns}
+    assert {child: parent for parent, _, child in references} == {t: to for t, (_, to) in real_foreign.items()}
+    for parent, several, child in references:  # one to one where the child's key is the parent's
+        assert (several == "o|") == (primary[child] == primary[parent]), child

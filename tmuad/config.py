@@ -15,6 +15,7 @@ from tmuad.config_models import (
     ComputeParams,
     EncodeParams,
     GroundedSamParams,
+    RayParams,
     SamParams,
     VlmParams,
 )
@@ -141,7 +142,11 @@ class PatchBankParams(Section):
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
-    images: int = Field(32, ge=1)  # that centroids and detector are learnt from; all tell what is normal of these
+    share: float = Field(
+        1 / 3, gt=0, le=1
+    )  # of the normal images teaches centroids and detector, at least and at most:
+    least_images: int = Field(32, ge=1)
+    most_images: int = Field(256, ge=1)
     max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from these images
     distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
     index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
@@ -234,6 +239,8 @@ class Params(Section):
     units: dict[UnitName, UnitParams]
     profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
     compute: ComputeParams = ComputeParams()
+    executor: Literal["local", "ray"] = "local"  # who maps backends over images; docs/scaling.md
+    ray: RayParams = RayParams()
     data: DataParams = DataParams()
     demo: DemoParams = DemoParams()
     segment: SegmentParams = SegmentParams()

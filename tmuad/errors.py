@@ -1,5 +1,9 @@
 """The errors a user can cause. Each message names the file or key, the value, and what to do about it."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TmuadError(Exception):
     """Base of every error that a user's input causes; the command line prints it without a traceback."""
@@ -18,7 +22,11 @@ class ImageError(TmuadError):
 
 
 class WorkerError(TmuadError):
-    """A worker process ended before its work did."""
+    """A worker process ended before its work did, or is not of our version."""
+
+
+class ClusterError(TmuadError):
+    """There is no Ray, no cluster at the address, or no room on it."""
 
 
 class ArtifactError(TmuadError):
@@ -31,3 +39,20 @@ class WeightsError(TmuadError):
 
 class DeviceError(TmuadError):
     """A GPU failed, or has too little memory for a single image."""
+
+
+class Ended:
+    """How what stood in `ends_in_words` ended."""
+
+    status = 0  # of the process: 1 after an error
+
+
+@contextmanager
+def ends_in_words() -> Iterator[Ended]:
+    """A user's mistake ends here, as a line on standard error and an exit status; any other error goes on."""
+    ended = Ended()
+    try:
+        yield ended
+    except TmuadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        ended.status = 1

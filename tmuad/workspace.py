@@ -53,6 +53,10 @@ class UnitPaths:
         return self.folder / "finetune.csv"
 
     @property
+    def accuracy_curve(self) -> Path:  # finetune
+        return self.folder / "finetune_accuracy.csv"
+
+    @property
     def descriptions(self) -> Path:  # describe
         return self.folder / "descriptions.parquet"
 

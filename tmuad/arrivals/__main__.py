@@ -23,7 +23,8 @@ from typing import Any  # noqa: E402
 from tmuad.arrivals.journal import Journal, UnitState  # noqa: E402
 from tmuad.cache import write_atomic  # noqa: E402
 from tmuad.config import Params, load_params  # noqa: E402
-from tmuad.errors import TmuadError  # noqa: E402
+from tmuad.errors import ends_in_words  # noqa: E402
+from tmuad.executors import executing  # noqa: E402
 from tmuad.workspace import UnitPaths  # noqa: E402
 
 LABELLED = "labelled.json"  # verdicts of the present banks on the labelled set, beside the journal
@@ -42,8 +43,9 @@ def run_guard(unit: str, params: Params) -> None:
 
 
 def run_gate(unit: str, params: Params) -> None:
-    """Hold the re-fitted banks against those kept in `before`; the result goes to the journal."""
+    """Hold the re-fitted banks against those kept in `before`, and ask the saved questions; the result goes to the journal."""
     from tmuad.arrivals.gate import Judged, compare
+    from tmuad.arrivals.questions import ask_questions
 
     state = UnitState(unit)
     journal = Journal.load(state.journal)
@@ -51,7 +53,8 @@ def run_gate(unit: str, params: Params) -> None:
     old = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
     new = labelled_verdicts(unit, params) if old else []
     before = Judged.read(UnitPaths(unit, state.before / "artifacts"), old)
-    report = compare(before, Judged.read(UnitPaths(unit), new), params.refit.gate)
+    questions = ask_questions(unit, state.folder / "gate.duckdb")
+    report = compare(before, Judged.read(UnitPaths(unit), new), params.refit.gate, questions)
     journal.update(gate=report.to_json())
 
 
@@ -83,14 +86,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("step", choices=("guard", "gate"))
     parser.add_argument("unit")
     options = parser.parse_args(arguments)
-    try:
+    with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         params.unit(options.unit)
-        {"guard": run_guard, "gate": run_gate}[options.step](options.unit, params)
-    except TmuadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        with executing(params):
+            {"guard": run_guard, "gate": run_gate}[options.step](options.unit, params)
+    return ended.status
 
 
 if __name__ == "__main__":

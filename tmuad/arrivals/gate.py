@@ -84,8 +84,8 @@ class Judged:
         return cls(pd.concat([table[columns], extra[columns]] if len(extra) else [table[columns]]), calibration)
 
 
-def compare(before: Judged, after: Judged, limits: GateParams) -> GateReport:
-    """Hold `after` against `before` and the limits."""
+def compare(before: Judged, after: Judged, limits: GateParams, more: Sequence[Check] = ()) -> GateReport:
+    """Hold `after` against `before` and the limits; `more` are checks that were made elsewhere."""
     both = before.table.merge(
         after.table[["image_id", "split", "score", "alarm"]], on=["image_id", "split"], suffixes=("_before", "_after")
     )
@@ -116,6 +116,7 @@ def compare(before: Judged, after: Judged, limits: GateParams) -> GateReport:
         )
     flipped = both[both["alarm_before"] != both["alarm_after"]]
     checks.append(_rate("flipped verdicts", len(flipped), len(both), limits.flips))
+    checks += more
     flips = sorted((_flip(row) for row in flipped.to_dict("records")), key=lambda f: (f.after == f.truth, f.path))
     return GateReport(all(check.passed for check in checks), tuple(checks), tuple(flips), metrics)
 

@@ -11,16 +11,20 @@ from PIL import Image, ImageDraw
 
 from tmuad.audit.looks import SmallTask, near_duplicates, odd_places
 from tmuad.audit.remark import ADVICE, Remark
+from tmuad.audit.surface import odd_surfaces, unusual_maps
 from tmuad.audit.words import driven_ranges, leave_one_out, lone_classes, odd_descriptions
+from tmuad.banks.learn import learn_patches
 from tmuad.banks.likeness import Likeness
+from tmuad.banks.patch_model import PatchImage
 from tmuad.cards.pictures import jpeg
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
 from tmuad.encode import PatchFeatures
-from tmuad.encode.features import patch_features
+from tmuad.encode.features import patch_features, patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, load_image, map_images
 from tmuad.errors import ArtifactError, DataError
+from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet
 from tmuad.report.overlay import Picture
 from tmuad.score.sentences import load_names
@@ -71,9 +75,25 @@ def audit_unit(unit: str, params: Params) -> Audit:
     known = set(ids)
     entries = [e for e in read_descriptions(read_parquet(paths.descriptions)) if e.image_id in known]
     odd = odd_descriptions(leave_one_out(entries, shape, params.text_score), names, shape)
+    described = {entry.image_id: entry for entry in entries}
+
+    def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
+        for ref, record in zip(images, map_images(task, images, params.data), strict=True):
+            yield patch_image(record, described[ref.image_id], params.data.size)
+
+    surfaces: list[Remark] = []
+    shown = [ref for ref in refs if ref.image_id in described]
+    in_training = set(normal.loc[normal["split"] == "train", "image_id"])
+    train = [ref for ref in shown if ref.image_id in in_training]
+    if params.patch_bank.distance == "whitened" and train:
+        learnt = learn_patches(params, task, train, patches_of)
+        maps = list(fork_map(learnt.maps_of, shown, params.data.workers))
+        unusual = unusual_maps(learnt.model, maps, params.patch_bank.distance_weight)
+        surfaces = odd_surfaces([ref.image_id for ref in shown], unusual)
     remarks = [
         *near_duplicates(ids, small),
         *odd,
+        *surfaces,
         *odd_places(Likeness.fit(ids, features)),
         *lone_classes(entries, names, shape),
         *driven_ranges(entries, names, shape),

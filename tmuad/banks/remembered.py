@@ -5,30 +5,35 @@ and so is all it ever said of the images it has seen.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmuad.banks import centroids, context, detector, grid, index, patch_model
 from tmuad.banks.patch_model import PatchImage, PatchMaps, PatchModel
-from tmuad.cache import Cache, fingerprint
+from tmuad.cache import fingerprint, open_cache
 from tmuad.config import DataParams, PatchBankParams
 from tmuad.engine import ImageRef, Task
 
 MODEL = "patch model"  # stands for the image in the cache's keys
 
 
-def learnt_from(images: Sequence[ImageRef], limit: int) -> list[ImageRef]:
-    """At most `limit` of the images, those with the smallest digests: the same, whatever the order they came in."""
-    return sorted(images, key=lambda ref: ref.image_id)[:limit]
+def learnt_from(images: Sequence[ImageRef], params: PatchBankParams) -> list[ImageRef]:
+    """The images that a model is learnt from: those whose digest lies in the lowest `share`, as if drawn by lot.
+
+    Which others there are does not matter, and so neither does the order they came in; but at least `least_images` and at
+    most `most_images` are taken, by the smallest digests.
+    """
+    ordered = sorted(images, key=lambda ref: ref.image_id)
+    drawn = sum(int(ref.image_id[:16], 16) < params.share * 2**64 for ref in ordered)
+    return ordered[: min(max(drawn, params.least_images), params.most_images)]
 
 
 class Remembered:
     """The cache of one unit's patch models; `task` and `data` say what the features are."""
 
     def __init__(self, task: Task, data: DataParams) -> None:
-        self._cache = Cache(Path(data.cache))
+        self._cache = open_cache(data.cache)
         code = fingerprint(centroids, context, detector, grid, index, patch_model)
         self._kind = f"{data.size}:{data.bits}:{task.fingerprint}:{code}"
 

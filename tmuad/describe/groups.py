@@ -31,7 +31,8 @@ def write_pipeline(params: Params, path: Path) -> str:
     found = groups(params, tuned)
     stages = {f"classifier-{group}": _stage(group, units) for group, units in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (_HEAD + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120)).encode())
+    content = {"stages": stages, "plots": [_plot(group) for group in found]}
+    write_atomic(path, (_HEAD + yaml.safe_dump(content, sort_keys=False, width=120)).encode())
     listed = ", ".join(f"{group} ({len(units)} units)" for group, units in found.items())
     return f"{path}: {listed}; `dvc repro` trains what is out of date"
 
@@ -45,6 +46,10 @@ def _stage(group: str, units: list[str]) -> dict[str, Any]:
         "cmd": f"python -m tmuad.stages finetune_group {group}",
         "deps": [*files, *(f"tmuad/describe/{name}" for name in sources)],
         "params": [{SETTINGS.as_posix(): ["finetune", "weights.finetune", "objects", "compute"]}],
-        "outs": [shared_model(group).as_posix()],
-        "plots": [{f"{CURVES.as_posix()}/{group}.csv": {"cache": False, "x": "epoch", "y": "held_out_loss"}}],
+        "outs": [shared_model(group).as_posix(), {f"{CURVES.as_posix()}/{group}.csv": {"cache": False}}],
     }
+
+
+def _plot(group: str) -> dict[str, Any]:
+    """Relative to the file itself."""
+    return {f"{CURVES.name}/{group}.csv": {"x": "epoch", "y": ["held_out_loss", "held_out_accuracy"]}}

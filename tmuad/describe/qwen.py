@@ -16,6 +16,7 @@ from tmuad.models.runtime import device_of, dtype_of, in_batches, inference, loa
 if TYPE_CHECKING:
     import torch
 
+NEWER = ("qwen2.5-vl-7b", "tiny-2.5")
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
@@ -91,8 +92,7 @@ def build_qwen(params: VlmParams, compute: ComputeParams | None = None, empty: b
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
-    newer = params.model == "qwen2.5-vl-7b"
-    cls = Qwen2_5_VLForConditionalGeneration if newer else Qwen2VLForConditionalGeneration
+    cls = Qwen2_5_VLForConditionalGeneration if params.model in NEWER else Qwen2VLForConditionalGeneration
     seed = None if empty else weights.random_seed(params.weights)
     if empty or seed is not None:
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
@@ -117,7 +117,7 @@ def config_of(model: str) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2VLConfig
 
     tokens = {name: i for i, name in enumerate(SPECIAL, 151643)}
-    if model == "tiny":
+    if model.startswith("tiny"):
         vocabulary = plain_processor().tokenizer.get_vocab()
         tokens = {name: vocabulary[name] for name in SPECIAL}
         text: dict[str, Any] = {
@@ -126,6 +126,11 @@ def config_of(model: str) -> Any:
             "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
         }  # fmt: skip
         vision: dict[str, Any] = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "patch_size": 14}
+        if model in NEWER:  # one block attends within windows, the other everywhere
+            vision = {
+                "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "num_heads": 2, "intermediate_size": 48,
+                "window_size": 56, "fullatt_block_indexes": [1],
+            }  # fmt: skip
     else:
         text = {
             "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
@@ -150,7 +155,7 @@ def config_of(model: str) -> Any:
         "eos_token_id": tokens["<|im_end|>"],
         "pad_token_id": tokens["<|endoftext|>"],
     }
-    cls = Qwen2_5_VLConfig if model == "qwen2.5-vl-7b" else Qwen2VLConfig
+    cls = Qwen2_5_VLConfig if model in NEWER else Qwen2VLConfig
     config = cls(text_config=text | ends, vision_config=vision, tie_word_embeddings=False, **ids, **ends)
     config._attn_implementation = "sdpa"
     return config

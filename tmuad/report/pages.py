@@ -14,6 +14,7 @@ from urllib.parse import quote
 from tmuad.errors import ArtifactError
 from tmuad.parquet import write_artifact
 from tmuad.report.markdown import percent, with_interval
+from tmuad.report.models import COLUMNS, Row
 from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
 from tmuad.report.tables import (
     FIGURES,
@@ -64,8 +65,8 @@ _POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inl
 _GROUPS = (("image AUROC", 4), ("pixel AUROC", 4))
 
 
-def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
-    """Write `reports`/index.html; panels are found in `reports`/panels/<unit>.
+def write_page(reports: Path, results: Sequence[UnitResult], models: tuple[str, Sequence[Row]] = ("", ())) -> None:
+    """Write `reports`/index.html; panels are found in `reports`/panels/<unit>. `models`: title and rows of their table.
 
     Raises:
         ArtifactError: a panels.json is there but cannot be read.
@@ -73,6 +74,7 @@ def write_page(reports: Path, results: Sequence[UnitResult]) -> None:
     body = [_head(results), _summary(results)]
     body += [_unit(reports, result) for result in results if result.metrics is not None]
     body.append(_problems(results))
+    body.append(_words(escape(models[0]), COLUMNS, models[1]))
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'

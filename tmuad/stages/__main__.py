@@ -22,7 +22,8 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from tmuad.config import load_params  # noqa: E402
-from tmuad.errors import TmuadError  # noqa: E402
+from tmuad.errors import ends_in_words  # noqa: E402
+from tmuad.executors import executing  # noqa: E402
 
 PER_UNIT = (
     "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context",
@@ -40,19 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"stage {options.stage} takes {'a unit' if options.unit is None else 'no unit'}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it reports which of its builds it tries
-    try:
+    with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         stage = importlib.import_module(f"tmuad.stages.{options.stage}")
-        if options.unit is None:
-            stage.run(params)
-        else:
-            if options.stage in PER_UNIT:
-                params.unit(options.unit)
-            stage.run(params, options.unit)
-    except TmuadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        if options.stage in PER_UNIT:
+            params.unit(options.unit)
+        with executing(params):
+            stage.run(params, *([] if options.unit is None else [options.unit]))
+    return ended.status
 
 
 if __name__ == "__main__":

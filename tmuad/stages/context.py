@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tmuad.banks.likeness import Likeness
 from tmuad.config import Params
-from tmuad.data.arrivals import arrival, read_log
+from tmuad.data.arrivals import arrival
 from tmuad.encode import PatchFeatures
 from tmuad.encode.features import patch_features
 from tmuad.encode.slots import feature_task
@@ -15,7 +15,7 @@ from tmuad.engine import ImageRef, map_images
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.stages.common import unit_images
 from tmuad.tables import CONTEXT_SCHEMA
-from tmuad.workspace import ARRIVALS, UnitPaths
+from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
@@ -28,12 +28,11 @@ def run(params: Params, unit: str) -> None:
 
     likeness = Likeness.fit([ref.image_id for ref in train], lambda: features(train))
     likeness.save(paths.likeness)
-    log = read_log(ARRIVALS / f"{unit}.csv")
     columns = read_parquet(paths.manifest, ["image_id", "path"]).to_pydict()
     images = unit_images(unit, params)
     rows = []
     for image_id, path, found in zip(columns["image_id"], columns["path"], features(images), strict=True):
-        came = arrival(root, path, log)
+        came = arrival(root, path)
         nearest, distance = likeness.nearest(found, ignore=image_id)
         rows.append(
             {

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from tmuad.banks.cosine import CosinePatchBank
+from tmuad.banks.learn import learn_patches
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patch_model import PatchImage, PatchModel
-from tmuad.banks.patches import PLACED, MapsOf, PatchBank
-from tmuad.banks.remembered import Remembered, learnt_from
+from tmuad.banks.patch_model import PatchImage
+from tmuad.banks.patches import PLACED, PatchBank
 from tmuad.banks.slots import AnyPatchBank, fit_object_bank
 from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
+from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, map_images
 from tmuad.parallel import fork_map
@@ -43,25 +43,11 @@ def run(params: Params, unit: str) -> None:
     if params.patch_bank.distance == "cosine":
         patches = CosinePatchBank.fit(patches_of(train), params.patch_bank)
     else:
-        remembered = Remembered(task, params.data)
-        simulate = DefectTask() if "filters" in params.patch_bank.encoders else None
-        sample = learnt_from(train, params.patch_bank.images)
-        images = list(patches_of(sample))
-
-        def learn() -> PatchModel:
-            defects = [defects_of(r) for r in map_images(simulate, sample, params.data)] if simulate else []
-            return PatchModel.fit(images, params.patch_bank, defects)
-
-        simulation = simulate.fingerprint if simulate else ""
-        model = remembered.model(list(zip(sample, images, strict=True)), params.patch_bank, simulation, learn)
-
-        def maps_of(ref: ImageRef) -> MapsOf:
-            (image,) = patches_of([ref])
-            return remembered.maps(model, ref, image), image.classes
-
-        normals = list(fork_map(maps_of, learnt_from(train, PLACED), params.data.workers))
-        patches = PatchBank.placed(model, normals, params.patch_bank.distance_weight)
-        patches = patches.calibrate(list(fork_map(maps_of, learnt_from(held_out, PLACED), params.data.workers)))
+        learnt = learn_patches(params, task, train, patches_of)
+        placing, judging = (sorted(some, key=lambda ref: ref.image_id)[:PLACED] for some in (train, held_out))
+        normals = list(fork_map(learnt.maps_of, placing, params.data.workers))
+        patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight)
+        patches = patches.calibrate(list(fork_map(learnt.maps_of, judging, params.data.workers)))
     patches.save(paths.patch_bank)
 
     objects = fit_object_bank(objects_of, train, params.object_bank)

@@ -1,6 +1,7 @@
 """Fine-tune the object classifier on crops of the training split's named segments."""
 
 import numpy as np
+import pandas as pd
 
 from tmuad.config import FinetuneParams, Params
 from tmuad.config_models import ClipFinetuneParams
@@ -31,7 +32,7 @@ def run(params: Params, unit: str) -> None:
             keys += [f"{ref.image_id}:{candidate}" for candidate in mine["candidate"]]
     trained = finetune(np.concatenate(crops), labels, keys, training)
     save(trained, paths.classifier)
-    write_artifact(paths.training_curve, trained.curve.to_csv(index=False, lineterminator="\n").encode())
+    _write_curves(trained.curve, paths)
 
 
 def _finetune_clip(params: Params, tuned: ClipFinetuneParams, unit: str) -> None:
@@ -43,8 +44,15 @@ def _finetune_clip(params: Params, tuned: ClipFinetuneParams, unit: str) -> None
     if tuned.scope == "unit":
         trained = tune(params, [unit])
         clip_classifier.save(trained.spec, trained.weights, paths.classifier)
-        write_artifact(paths.training_curve, trained.curve.to_csv(index=False, lineterminator="\n").encode())
+        _write_curves(trained.curve, paths)
         return
     group = group_of(unit, tuned)
     clip_classifier.save_reference(classes_of(params, unit), shared_model(group), paths.classifier)
-    write_artifact(paths.training_curve, (CURVES / f"{group}.csv").read_bytes())
+    _write_curves(pd.read_csv(CURVES / f"{group}.csv", float_precision="round_trip"), paths)
+
+
+def _write_curves(curve: pd.DataFrame, paths: UnitPaths) -> None:
+    """How training went, and its accuracy once more by itself: `dvc plots show` draws one column of a stage's file."""
+    write_artifact(paths.training_curve, curve.to_csv(index=False, lineterminator="\n").encode())
+    accuracy = curve[["epoch", "held_out_accuracy"]]
+    write_artifact(paths.accuracy_curve, accuracy.to_csv(index=False, lineterminator="\n").encode())

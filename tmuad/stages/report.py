@@ -7,7 +7,7 @@ from tmuad.config import Params
 from tmuad.engine import load_image
 from tmuad.evaluate.threshold import markdown, thresholds
 from tmuad.parquet import read_parquet, write_artifact
-from tmuad.report.models import models_markdown
+from tmuad.report.models import models_in_use, models_markdown, models_title
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
 from tmuad.report.tables import load_results, results_csv, results_markdown
@@ -21,9 +21,10 @@ def run(params: Params) -> None:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
         write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
     results = load_results(params.units)
-    write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(params)).encode())
+    title, models = models_title(params), models_in_use(params)
+    write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(title, models)).encode())
     write_artifact(REPORTS / "results.csv", results_csv(results).encode())
-    write_page(REPORTS, results)
+    write_page(REPORTS, results, (title, models))
     promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
     write_artifact(REPORTS / "thresholds.md", markdown(promises).encode())
 

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tmuad.data.arrivals import read_log
 from tmuad.describe.position import READING_ORDER
 from tmuad.errors import ArtifactError
 from tmuad.score.sentences import load_names, noun
@@ -29,7 +30,7 @@ from tmuad.warehouse.schema import (
     Table,
 )
 from tmuad.warehouse.views import COLUMNS, VIEWS
-from tmuad.workspace import NAMES
+from tmuad.workspace import ARRIVALS, NAMES
 
 DECLARED = 1_000_000  # rows up to which a table's keys are declared
 BATCH = 100_000  # rows that are read at once
@@ -53,9 +54,16 @@ SELECT unit, image_id, object_class, number, x, y,
        size, x0, y0, x1, y1, confidence, runs
 FROM single LEFT JOIN boxes USING (unit, image_id, candidate) ORDER BY image_id, object_class, number
 """
+_LOGGED = """
+UPDATE context SET arrived = incoming.arrived, arrived_from = 'log' FROM incoming, images
+WHERE context.unit = incoming.unit AND images.unit = incoming.unit AND images.path = incoming.path
+      AND context.image_id = images.image_id
+"""
 
 
-def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Path = NAMES) -> None:
+def build(
+    path: Path, artifacts_root: Path, units: Sequence[str], names_root: Path = NAMES, arrivals_root: Path = ARRIVALS
+) -> None:
     """Write the warehouse of `units` to `path`, replacing what was there only when the new one is whole.
 
     A stage that has not run leaves its table without the unit's rows, and a column that an artifact lacks is NULL.
@@ -64,6 +72,7 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
         ArtifactError: a unit has no manifest, an artifact cannot be read, two artifacts do not belong together, or `path`
             cannot be written.
         ParameterError: a file of class names cannot be understood.
+        DataError: a log of arrivals cannot be understood.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -75,7 +84,7 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
             for name, table in TABLES.items():
                 _create(connection, name, table, keyed)
             for unit in sorted(units):
-                _fill(connection, artifacts_root / unit, unit, names_root)
+                _fill(connection, artifacts_root / unit, unit, names_root, arrivals_root)
             for name in TABLES.keys() - keyed:
                 _check_keys(connection, name, TABLES[name], artifacts_root)
             _insert(connection, "versions", _versions(artifacts_root, sorted(units)), str(artifacts_root))
@@ -95,7 +104,9 @@ def build(path: Path, artifacts_root: Path, units: Sequence[str], names_root: Pa
         temporary.unlink(missing_ok=True)
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, folder: Path, unit: str, names_root: Path) -> None:
+def _fill(
+    connection: duckdb.DuckDBPyConnection, folder: Path, unit: str, names_root: Path, arrivals_root: Path
+) -> None:
     files = {name: folder / table.file for name, table in TABLES.items() if table.file}
     if not files["images"].is_file():
         raise ArtifactError(f"{files['images']}: no such file; run `dvc repro` for the unit '{unit}' first")
@@ -106,6 +117,11 @@ def _fill(connection: duckdb.DuckDBPyConnection, folder: Path, unit: str, names_
         for rows in _read(file, unit, TABLES[name].schema):
             _insert(connection, name, rows, str(file))
     connection.execute(f"INSERT INTO objects {_OBJECTS}", [unit, unit])
+    if log := read_log(arrivals_root / f"{unit}.csv"):
+        rows = [pa.array([unit] * len(log)), pa.array(list(log)), pa.array(list(log.values()), pa.timestamp("s"))]
+        connection.register("incoming", pa.table(rows, names=["unit", "path", "arrived"]))
+        connection.execute(_LOGGED)
+        connection.unregister("incoming")
 
 
 def _keyed(folders: Sequence[Path]) -> set[str]:
