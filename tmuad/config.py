@@ -129,6 +129,8 @@ class ObjectBankParams(Section):
     encoder: Literal["filters", "clip"] = "filters"
     distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 3 as printed, over the open segments
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
+    segments: Literal["auto", "open"] = "auto"  # auto: the objects of the classes where there are some; open: regions
+    channels: Literal["all", "colour"] = "all"  # of the filters' descriptor; colour: with the outline, without texture
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
     index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
@@ -140,6 +142,8 @@ class PatchBankParams(Section):
     encoders: tuple[Literal["filters", "clip", "dinov2"], ...] = Field(("filters",), min_length=1)
     distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 4 as printed (with the nearest patch)
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
+    layers: tuple[str, ...] = ()  # of the encoders, by name; empty: all of them
+    detector: bool = True  # of simulated defects, beside the filters' whitened distances
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
     share: float = Field(

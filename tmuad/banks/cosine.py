@@ -18,7 +18,7 @@ from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
 from tmuad.banks.grid import interpolate
 from tmuad.banks.index import Centroids, Index, array_of, compressed
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patch_model import PatchImage
+from tmuad.banks.patch_model import PatchImage, chosen_layers
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import ObjectFeatures
@@ -46,7 +46,8 @@ class CosinePatchBank:
         gathered: dict[str, list[Matrix]] = {}
         step = 1
         for number, image in enumerate(images):
-            for name, layer in image.features.items():
+            for name in chosen_layers(image.features, params.layers):
+                layer = image.features[name]
                 rows = layer.reshape(-1, layer.shape[-1]).astype(np.float32)
                 order = np.random.default_rng(number).permutation(len(rows))  # the first rows of it are a fair sample
                 gathered.setdefault(name, []).append(rows[order[: -(-len(rows) // step)]])

@@ -22,7 +22,7 @@ from tmuad.cache import Record, fingerprint
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
-from tmuad.errors import DataError
+from tmuad.errors import DataError, ParameterError
 
 DETAIL = "detail"  # the layer that simulated defects are described in
 DETECTOR = "detector"  # the name of the detector's map
@@ -77,13 +77,14 @@ class PatchModel:
 
         Raises:
             DataError: there is no image.
+            ParameterError: a layer is asked for that no encoder has.
         """
         if not images:
             raise DataError("a patch bank needs at least one normal training image; the training split is empty")
         with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
-            names = sorted(images[0].features)
+            names = chosen_layers(images[0].features, params.layers)
             layers = {name: _fit_layer([image.features[name] for image in images], params) for name in names}
-            if not sum(len(found.cells) for found in defects):
+            if not params.detector or not sum(len(found.cells) for found in defects):
                 return cls(layers, None, None)
             context = Context.fit((with_surround(image.features[DETAIL]), image.classes) for image in images)
             return cls(layers, context, _fit_detector(defects, images, context, params))
@@ -148,6 +149,14 @@ class PatchModel:
 def listed(tensors: Mapping[str, NDArray[np.generic]], prefix: str) -> list[str]:
     """Classes whose arrays are called `prefix` and their name; BACKGROUND, the empty name, is first and must be there."""
     return sorted({BACKGROUND, *(key.removeprefix(prefix) for key in tensors if key.startswith(prefix))})
+
+
+def chosen_layers(features: PatchFeatures, wanted: Sequence[str]) -> list[str]:
+    """Names of the layers that a bank looks at, sorted: the `wanted` ones, or all. Raises ParameterError for others."""
+    if unknown := sorted(set(wanted) - set(features)):
+        known = ", ".join(sorted(features))
+        raise ParameterError(f"patch_bank.layers: no layer {', '.join(unknown)}; the encoders have: {known}")
+    return sorted(wanted or features)
 
 
 def _fit_layer(images: Sequence[NDArray[np.floating]], params: PatchBankParams) -> Layer:

@@ -29,7 +29,7 @@ PER_UNIT = (
     "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context",
 )  # fmt: skip
 PER_GROUP = ("finetune_group",)
-GLOBAL = ("settings", "demo", "report", "warehouse", "checks", "gallery")
+GLOBAL = ("settings", "demo", "tables", "report", "warehouse", "checks", "gallery")
 
 
 def main(arguments: list[str] | None = None) -> int:
