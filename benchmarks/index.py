@@ -56,7 +56,7 @@ class Unit:
         self.records = {ref.image_id: record for ref, record in zip(every, records, strict=True)}
         rows = read_parquet(paths.manifest, ["image_id", "kind"]).to_pylist()
         self.kind = {row["image_id"]: row["kind"] for row in rows}
-        sample = learnt_from(self.images["train"], params.patch_bank.images)
+        sample = learnt_from(self.images["train"], params.patch_bank)
         self.sample = [self.patches(ref.image_id) for ref in sample]
         defects = [defects_of(record) for record in map_images(DefectTask(), sample, params.data)]
         self.detecting = PatchModel.fit(self.sample, params.patch_bank, defects)  # the detector depends on no centroid

@@ -44,9 +44,14 @@ def fit(bank: str, count: int, side: int) -> dict[str, float]:
 
     from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
     from tmuad.banks.objects import ObjectBank
-    from tmuad.banks.patch_model import PatchImage, PatchModel
+    from tmuad.banks.patch_model import Defects, PatchImage, PatchModel
     from tmuad.banks.patches import PLACED, PatchBank
     from tmuad.config import ObjectBankParams, PatchBankParams
+
+    def defects(number: int, side: int) -> Defects:
+        rng = np.random.default_rng([number, 1])
+        features = rng.normal(size=(400, 2 * CHANNELS)).astype(np.float16)
+        return Defects(features, rng.integers(0, side * side, 400).astype(np.int32))
 
     grid = np.full((side, side), "", dtype="<U1")
     held_out = count // 5
@@ -57,7 +62,8 @@ def fit(bank: str, count: int, side: int) -> dict[str, float]:
     before, start = peak(), time.perf_counter()
     if bank == "patches":  # as the stage: a model of some, its maps of at most PLACED
         params = PatchBankParams()
-        model = PatchModel.fit([image(i) for i in range(min(count, params.images))], params)
+        teachers = range(min(max(round(params.share * count), params.least_images), params.most_images))
+        model = PatchModel.fit([image(i) for i in teachers], params, [defects(i, side) for i in teachers])
         normals = [(model(image(i)), grid) for i in range(min(count, PLACED))]
         more = [(model(image(count + i)), grid) for i in range(min(held_out, PLACED))]
         PatchBank.placed(model, normals, params.distance_weight).calibrate(more)

@@ -1,6 +1,7 @@
 """The DuckDB product on two tiny units: tables, comments, views, and what a query must not be able to do."""
 
 import hashlib
+import importlib
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ from tmuad.warehouse.guide import write_guide
 from tmuad.warehouse.questions import QUESTIONS
 from tmuad.warehouse.schema import UNITS_SCHEMA
 
+BUILD = importlib.import_module("tmuad.warehouse.build")  # the package has a function of that name
 NASTY = 'it\'s "a" <b>; DROP TABLE images; --винт'
 RUNS = [3, 2, 4]
 
@@ -503,3 +505,27 @@ def test_the_diagram_in_docs_is_that_of_a_real_warehouse(warehouse):
     assert {child: parent for parent, _, child in references} == {t: to for t, (_, to) in real_foreign.items()}
     for parent, several, child in references:  # one to one where the child's key is the parent's
         assert (several == "o|") == (primary[child] == primary[parent]), child
+
+
+def test_tables_too_large_for_declared_keys_hold_the_same_rows_in_batches(artifacts, tmp_path, monkeypatch, warehouse):
+    monkeypatch.setattr(BUILD, "DECLARED", 2)
+    monkeypatch.setattr(BUILD, "BATCH", 2)
+    build(tmp_path / "w.duckdb", artifacts, ["a", "b"])
+    wanted = "SELECT DISTINCT table_name FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY'"
+    assert {name for (name,) in rows(tmp_path / "w.duckdb", wanted)}.isdisjoint({"images", "descriptions", "verdicts"})
+    for name in TABLES.keys() - {"versions"}:
+        question = f"SELECT * FROM {name} ORDER BY ALL"
+        assert repr(rows(tmp_path / "w.duckdb", question)) == repr(rows(warehouse, question)), name
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [(["never-listed"], "no such row in images"), (["g1", "g1"], "the key stands twice: a, g1")],
+)
+def test_keys_that_are_not_declared_are_checked(artifacts, tmp_path, monkeypatch, names, reason):
+    monkeypatch.setattr(BUILD, "DECLARED", 0)
+    strangers = pa.Table.from_pylist([verdict(name, "good", 1.0) for name in names], schema=tables.VERDICTS_SCHEMA)
+    pq.write_table(strangers, artifacts / "a/verdicts.parquet")
+    with pytest.raises(ArtifactError, match=rf"a/verdicts\.parquet: does not fit .*{reason}.*dvc repro"):
+        build(tmp_path / "w.duckdb", artifacts, ["a"])
+    assert not (tmp_path / "w.duckdb").exists()

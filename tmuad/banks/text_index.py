@@ -6,6 +6,7 @@ text is cut in two, at most what its two parts share with the two parts of the s
 Texts are passed over by the first bound, then by the second at several cuts; what is left is compared exactly.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -89,12 +90,13 @@ class _Search:
 
     def settle(self, rows: Rows, bounds: NDArray[np.float64]) -> None:
         """Compare with those of `rows` that may be nearer than the nearest so far."""
-        for cut in sorted(range(1, PARTS), key=lambda cut: abs(cut - PARTS / 2)):  # the middle tells most
+        cuts = sorted(range(1, PARTS), key=lambda cut: abs(cut - PARTS / 2))  # the middle tells most
+        for cut, every in itertools.product(cuts, (False, True)):
             keep = self._may_win(rows, bounds)
             rows, bounds = rows[keep], bounds[keep]
             if len(rows) <= 1:
                 break
-            bounds = np.minimum(bounds, self._by_cut(rows, cut, self.ratio))
+            bounds = np.minimum(bounds, self._by_cut(rows, cut, self.ratio, every))
         for i in np.lexsort((rows, -bounds)):
             if self._may_win(rows[i : i + 1], bounds[i : i + 1])[0]:
                 self.compare(int(rows[i]))
@@ -108,8 +110,11 @@ class _Search:
     def _may_win(self, rows: Rows, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.asarray((bounds > self.ratio) | ((bounds == self.ratio) & (rows < self.row)))
 
-    def _by_cut(self, rows: Rows, cut: int, ratio: float) -> NDArray[np.float64]:
-        """Upper bounds (n,) from the texts cut at one place; of one less similar than `ratio`, a number below that."""
+    def _by_cut(self, rows: Rows, cut: int, ratio: float, every: bool = False) -> NDArray[np.float64]:
+        """Upper bounds (n,) from the texts cut at one place; of one less similar than `ratio`, a number below that.
+
+        Looks at `every` place where the query may be cut, or at a few of them, which bounds less closely.
+        """
         length, lengths = len(self._query), self._index._lengths[rows]
         total = lengths + length
         # As similar as `ratio` is who leaves at most `spare` characters of both without a match. So the cut lies opposite a
@@ -117,8 +122,7 @@ class _Search:
         spare = np.floor(total * (1 - ratio) + 1e-6).astype(np.int64)
         first = _cuts(lengths, cut) - (lengths - length + spare) // 2
         count = int(spare.max()) + 2
-        # One place further, at most one more character is shared: of many places, every few tell enough.
-        step = 1 + count // PLACES
+        step = 1 if every else 1 + count // PLACES  # one place further, at most one more character is shared
         places = np.clip(first[:, None] + np.arange(0, count, step), 0, length)  # (n, places of the query's cut)
         common = self._parted[:, places] & self._index._parted[cut - 1][:, rows, None]  # (2 W, n, places)
         shared = np.bitwise_count(common).sum(axis=0, dtype=np.int32).max(axis=1) + (step - 1)

@@ -58,20 +58,22 @@
     const threshold = thresholdOf(row);
     return threshold === null ? Infinity : Math.abs(row[SCORE] - threshold) / Math.max(threshold, 1e-9);
   };
-  const ORDERS = {
-    high: (a, b) => b[SCORE] - a[SCORE],
-    low: (a, b) => a[SCORE] - b[SCORE],
-    near: (a, b) => distance(a) - distance(b) || 0,
-    name: () => 0,
-  };
+  const KEYS = { high: (row) => -row[SCORE], low: (row) => row[SCORE], near: distance, name: () => 0 };
+  // All rows in the chosen order, until the order or the rows are others: filters only leave some out.
+  const ordered = { sort: "", count: -1, list: [] };
+  function inOrder() {
+    if (ordered.sort !== state.sort || ordered.count !== rows.length) {
+      const keys = Float64Array.from(rows, KEYS[state.sort]), list = Array.from(rows.keys());
+      if (state.sort !== "name") list.sort((a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : a - b)); // rows stand in the order of names
+      Object.assign(ordered, { sort: state.sort, count: rows.length, list });
+    }
+    return ordered.list;
+  }
 
   function update(keepOpen) {
     const current = shown[cursor];
     ask();
-    shown = [];
-    for (let index = 0; index < rows.length; index += 1) if (failed[index] === 0) shown.push(index);
-    const order = ORDERS[state.sort];
-    if (state.sort !== "name") shown.sort((a, b) => order(rows[a], rows[b]) || a - b); // rows stand in the order of names
+    shown = inOrder().filter((index) => failed[index] === 0);
     cursor = Math.max(0, shown.indexOf(current));
     facets();
     histogram();
