@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: repro test lint bench clean distclean help
+.PHONY: repro tables test lint bench clean distclean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,10 @@ help: ## this list
 repro: $(STAMP) ## set up, run the whole pipeline, print the results
 	dvc repro
 	tmuad results
+
+tables: $(STAMP) ## every table and figure of the paper, ablations included: reports/tables, reports/index.html
+	dvc repro ablations/dvc.yaml
+	dvc repro
 
 test: $(STAMP) ## set up, run all tests
 	python -m pytest -q -n 2 --dist loadfile
@@ -28,7 +32,9 @@ bench: $(STAMP) ## side-by-side measurements, a few minutes
 	for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
 
 clean: ## remove what the pipeline made, keep the environment
-	rm -rf artifacts data/demo reports .tmuad-cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find reports -mindepth 1 -maxdepth 1 ! -name reference ! -name plug ! -name .gitkeep -exec rm -rf {} +
+	find reports/plug ablations/results -mindepth 1 ! -name README.md -delete
+	rm -rf artifacts ablations/runs ablations/published.csv data/demo .tmuad-cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 distclean: clean ## remove the environment too
 	rm -rf $(VENV) .dvc/cache .dvc/tmp

@@ -11,6 +11,7 @@ from fits import Bench, folder
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+from plugging import fit_unit
 from refit_workspace import build, fit
 
 from tmuad.stages.__main__ import PER_UNIT, main
@@ -66,3 +67,9 @@ def scoring(fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     """The fitted unit's folder as the current one."""
     monkeypatch.chdir(fitted)
     return Bench(fitted, capsys)
+
+
+@pytest.fixture(scope="session")
+def tested_unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scored unit `kit` that has test images and ground truth; no test may change its artifacts."""
+    return fit_unit(tmp_path_factory.mktemp("tested"))

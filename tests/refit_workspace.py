@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from workspaces import only_tracked
 
 from tmuad.config import DemoParams
 from tmuad.data.demo.generate import SUPERSAMPLE, draw_faulty, draw_good, make_atlas
@@ -49,8 +50,10 @@ def build(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("tmuad", "flows"):
         shutil.copytree(SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", "variants.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(SOURCE / name, folder)
+    for name in ("reports/reference", "reports/plug", "ablations/results"):
+        shutil.copytree(SOURCE / name, folder / name, ignore=only_tracked)
     for name in ("names", "catalog", "corrections", "arrivals", "queries"):
         shutil.copytree(SOURCE / "data" / name, folder / "data" / name)
     for name in ("models", "profiles"):

@@ -2,10 +2,13 @@
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from tmuad.cache import Record
 from tmuad.config import DataParams
 from tmuad.engine import ImageRef, map_images, run_once
 from tmuad.errors import ImageError, WorkerError
+from tmuad.executors.work import CHUNK
 
 
 @dataclass(frozen=True)
@@ -197,3 +201,53 @@ def test_a_killed_worker_is_an_error_in_words_and_what_is_done_is_kept(tmp_path:
     assert done >= 1
     assert means(list(map_images(whole, refs, data(tmp_path, workers=2)))) == [10.0 * i for i in range(9)]
     assert whole.calls() <= 9 - done + 1  # one may have been computed, and not kept any more
+
+
+# ---- a full disk, and two runs at once
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system with room for three entries of a page: real ENOSPC."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", str(folder)], check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up_is_reported_and_costs_the_rest_of_the_entries_alone(
+    tmp_path: Path, refs: list[ImageRef], task: Mean, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    with small_disk(tmp_path / "cache"):
+        with caplog.at_level(logging.WARNING):
+            assert means(list(map_images(task, refs, data(tmp_path, workers)))) == [10.0 * i for i in range(9)]
+        assert "cache: cannot be written (No space left on device), so nothing more is kept" in caplog.text
+        assert (
+            task.calls() <= 9 + 2 * CHUNK
+        )  # what the workers had begun is lost with the disk; nothing is done three times
+        kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert len(kept) == 3 and not [path for path in kept if path.name.startswith(".")]
+        assert means(list(map_images(task, refs, data(tmp_path, workers)))) == [10.0 * i for i in range(9)]
+    assert means(list(map_images(task, refs, data(tmp_path, workers)))) == [10.0 * i for i in range(9)]
+
+
+def test_two_runs_share_a_cache(tmp_path: Path, refs: list[ImageRef], task: Mean) -> None:
+    context = multiprocessing.get_context("fork")
+    runs = [
+        context.Process(target=lambda order: list(map_images(task, order, data(tmp_path, 2))), args=(order,))
+        for order in (refs, refs[::-1])
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert 9 <= task.calls() <= 18
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert len(files) == 9 and not [path for path in files if path.name.startswith(".")]
+    assert means(list(map_images(task, refs, data(tmp_path)))) == [10.0 * i for i in range(9)]
+    assert task.calls() == 0

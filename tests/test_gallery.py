@@ -17,7 +17,7 @@ from tmuad.cards.difference import Field
 from tmuad.errors import ArtifactError
 from tmuad.gallery.page import ASSETS, write_gallery
 from tmuad.gallery.pictures import LEVELS, PictureTask, map_png, truth_png
-from tmuad.gallery.records import CHUNK, Item, detail_scripts, index_script
+from tmuad.gallery.records import CHUNK, Item, Scripts
 from tmuad.report.overlay import CONTOUR, TRUTH
 
 NASTY = "<img src=x onerror=\"document.title='broken'\"> \"винт\" & 'x' </script>"
@@ -89,6 +89,24 @@ ITEMS = [
 
 
 # --- files
+
+
+def scripts_of(items):
+    written = {}
+    scripts = Scripts(written.__setitem__)
+    for one in items:
+        scripts.add(one)
+    scripts.finish()
+    return written
+
+
+def index_script(items):
+    return scripts_of(items)["data.js"]
+
+
+def detail_scripts(items):
+    written = scripts_of(items)
+    return [written[f"details/{n}.js"] for n in range(sum(name.startswith("details/") for name in written))]
 
 
 def data_of(script):
@@ -210,7 +228,7 @@ class Visit:
         ]
 
     def numbers(self):
-        return [int(re.search(r"(\d{4})\.png", name)[1]) if name != NASTY else 4 for name in self.names()]
+        return [int(re.search(r"(\d{4,})\.png", name)[1]) if name != NASTY else 4 for name in self.names()]
 
     def settle(self):
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -433,6 +451,66 @@ def test_an_empty_gallery_and_one_without_threshold(browser, tmp_path):
     assert "no threshold" in visit.page.text_content("#card-facts") and "none is known" in visit.page.text_content(
         "#panels"
     )
+    visit.leave()
+
+
+def test_rows_of_a_large_gallery_come_in_files(monkeypatch):
+    few = scripts_of(ITEMS)
+    monkeypatch.setattr("tmuad.gallery.records.ROWS", 3)
+    many = scripts_of(ITEMS)
+    rows = [r for n in range(3) for r in json.loads(many[f"rows/{n}.js"].partition(", ")[2].removesuffix(");\n"))]
+    assert rows == data_of(few["data.js"])["rows"] and data_of(many["data.js"])["rows"] == []
+    assert {n: v for n, v in data_of(many["data.js"]).items() if n not in ("count", "files", "rows")} == {
+        n: v for n, v in data_of(few["data.js"]).items() if n != "rows"
+    }
+    assert (data_of(many["data.js"])["count"], data_of(many["data.js"])["files"]) == (7, 3)
+    monkeypatch.setattr("tmuad.gallery.records.ROWS", 7)
+    assert not any(name.startswith("rows/") for name in scripts_of(ITEMS))
+
+
+def test_a_gallery_in_files_acts_as_one_in_one_piece(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("tmuad.gallery.records.ROWS", 3)
+    index = write_gallery(tmp_path / "g", ITEMS, pictures())
+    visit = Visit(browser, index)
+    visit.wait("document.querySelector('#count').textContent.startsWith('7 images of 7')")
+    assert visit.numbers() == [2, 4, 6, 1, 5, 3, 0] and "loading" not in visit.page.text_content("#count")
+    visit.page.click("#wrong")
+    assert visit.numbers() == [1, 3]
+    visit.page.select_option("#reason", label="size: nut (1)")
+    assert visit.numbers() == [1]
+    visit.page.click("#reset")
+    visit.page.goto("about:blank")
+    visit.page.goto(index.as_uri() + "#sort=low&open=p0")
+    assert visit.card() == ITEMS[0].card.image  # the first of that picture
+    visit.leave()
+    (tmp_path / "g/rows/1.js").unlink()
+    lost = Visit(browser, index)
+    lost.wait("document.querySelector('#count').textContent.includes('rows/1.js could not be loaded')")
+    lost.errors.clear()
+    lost.leave()
+
+
+def test_a_grid_taller_than_a_browser_allows(browser, tmp_path):
+    many = [item(i, score=float(i % 1000) + i / 1e6, picture=f"p{i % 3}") for i in range(45_000)]
+    visit = Visit(browser, write_gallery(tmp_path / "g", many, pictures()))
+    visit.page.set_viewport_size({"width": 240, "height": 800})  # one column
+    visit.wait("document.querySelector('#count').textContent.startsWith('45,000 images of 45,000')")
+    visit.page.select_option("#sort", label="name")
+    height = visit.page.evaluate("document.querySelector('#grid').offsetHeight")
+    assert height == 8_000_000 < 45_000 * 200
+    for key, place in (("End", 44_999), ("ArrowUp", 44_998), ("Home", 0), ("ArrowDown", 1)):
+        visit.page.keyboard.press(key)
+        visit.settle()
+        focused = "document.activeElement"
+        assert visit.page.evaluate(f"{focused}.dataset.place") == str(place)
+        box = visit.page.evaluate(
+            f"(() => {{ const b = {focused}.getBoundingClientRect(); return [b.top, b.bottom]; }})()"
+        )
+        assert box[1] > 0 and box[0] < 800, (key, box)
+    visit.page.evaluate("document.querySelector('#scroller').scrollTop = 4e6")
+    visit.settle()
+    places = visit.page.evaluate("[...document.querySelectorAll('.tile')].map(tile => Number(tile.dataset.place))")
+    assert 21_000 < min(places) < max(places) < 24_000 and visit.numbers() == sorted(places)
     visit.leave()
 
 

@@ -25,7 +25,7 @@ PARAMS = {
 }
 STAGES = (
     "settings", "demo", "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse",
-    "evaluate", "context", "report", "warehouse", "checks", "gallery",
+    "evaluate", "context", "tables", "report", "warehouse", "checks", "gallery",
 )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_another_fusion_weight_runs_fusion_and_what_follows(clean: Path) -> None
     set_params(clean, PARAMS, TINY, {"fuse": {"calibrated": {"patches": 0.5}}})
     try:
         stale = [line.rstrip(":") for line in dvc(clean, "status").stdout.splitlines() if line[:1].strip()]
-        expected = ["evaluate", "fuse", "gallery", "report", "settings"]
+        expected = ["evaluate", "fuse", "gallery", "report", "settings", "tables"]
         assert sorted(name.partition("@")[0] for name in stale) == expected
     finally:
         (clean / "params.yaml").write_bytes(params)

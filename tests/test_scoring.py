@@ -60,6 +60,24 @@ def test_scoring_twice_writes_the_same_files(scoring: Bench, tmp_path: Path) -> 
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == bytes_of
 
 
+def test_as_many_processes_as_one_likes_say_the_same_in_the_same_order(scoring: Bench, tmp_path: Path) -> None:
+    files = [save(tmp_path / f"{i}.png", kit(60 + i, discs=i % 3)) for i in range(5)]
+    (tmp_path / "bad.png").write_bytes(b"no")
+    params = load_params(scoring.place / "params.yaml")
+    said = {}
+    for workers in (1, 3):
+        few = params.model_copy(update={"data": params.data.model_copy(update={"workers": workers})})
+        out = tmp_path / "out"
+        said[workers] = list(score_files([*files[:3], tmp_path / "bad.png", *files[3:]], "kit", few, out, "skip"))
+        heat = {p.name: p.read_bytes() for p in out.iterdir()}
+        assert len(heat) == 5
+        with pytest.raises(ImageError, match=r"bad\.png"):
+            list(score_files([files[0], tmp_path / "bad.png", *files], "kit", few, out, "stop"))
+        said[workers].append(heat)
+    assert said[1] == said[3]
+    assert [o["image"] for o in said[1][:-1]][3] == str(tmp_path / "bad.png")
+
+
 def test_an_image_of_another_size_is_judged_like_its_small_self(scoring: Bench, tmp_path: Path) -> None:
     faulty = kit(60, discs=1)
     small, large = save(tmp_path / "s.png", faulty), save(tmp_path / "l.png", faulty.repeat(3, 0).repeat(3, 1))

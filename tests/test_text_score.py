@@ -1,7 +1,5 @@
 """Algorithm 2: the nearest text, and what differs from it."""
 
-import difflib
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,50 +10,9 @@ from tmuad import masks
 from tmuad.banks.text import TextBank
 from tmuad.config import TextScoreParams
 from tmuad.describe.description import ImageDescription
-from tmuad.score.text import Finding, find_differences, nearest_text, text_map, weigh
+from tmuad.score.text import Finding, find_differences, text_map, weigh
 
 PARAMS = TextScoreParams()
-
-
-class Texts:
-    """Stands for a bank of which only the texts matter."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.unique_texts: dict[str, int] = {}
-        for i, text in enumerate(texts):
-            self.unique_texts.setdefault(text, i)
-
-
-def slow_nearest(text: str, texts: list[str]) -> tuple[int, float]:
-    ratios = [difflib.SequenceMatcher(None, other, text, autojunk=False).ratio() for other in texts]
-    return (ratios.index(max(ratios)), max(ratios)) if texts else (-1, -1.0)
-
-
-WORDS = st.sampled_from(
-    ["1 class-1 at left", "2 class-1 at left, top", "1 class-2 at centre", "4 %", "12 %", "nothing"]
-)
-SENTENCES = st.lists(WORDS, min_size=1, max_size=4).map("; ".join)
-
-
-@given(
-    SENTENCES | st.text(alphabet="ab ;1", max_size=8),
-    st.lists(SENTENCES | st.text(alphabet="ab ;1", max_size=8), max_size=6),
-)
-def test_nearest_equals_difflib_over_all_the_first_of_equals_wins(text: str, texts: list[str]) -> None:
-    index, ratio = nearest_text(text, Texts(texts).unique_texts)
-    slow_index, slow_ratio = slow_nearest(text, texts)
-    assert index == slow_index
-    assert ratio == pytest.approx(slow_ratio, abs=1e-12)
-
-
-def test_long_texts_are_compared_without_junk() -> None:
-    """Beyond 200 characters difflib would otherwise call frequent characters junk."""
-    random = np.random.default_rng(0)
-    texts = ["".join(random.choice(list("ab ;1"), 260)) for _ in range(4)]
-    query = texts[2][:120] + texts[1][120:140] + texts[2][140:]
-    index, ratio = nearest_text(query, Texts(texts).unique_texts)
-    assert (index, pytest.approx(ratio)) == slow_nearest(query, texts)
-    assert index == 2
 
 
 # ---- findings

@@ -22,8 +22,11 @@ TINY: dict[str, Any] = {  # the whole pipeline in seconds
 def copy_project(target: Path) -> Path:
     """What git would check out of the project, without its tests."""
     target.mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "Makefile"):
+    for name in ("dvc.yaml", "params.yaml", "variants.yaml", ".dvcignore", ".gitignore", "Makefile"):
         shutil.copy(PROJECT / name, target / name)
+    for name in ("reports/reference", "reports/plug", "ablations/results"):
+        shutil.copytree(PROJECT / name, target / name, ignore=only_tracked)
+    shutil.copy(PROJECT / "ablations/dvc.yaml", target / "ablations/dvc.yaml")
     (target / ".dvc").mkdir()
     shutil.copy(PROJECT / ".dvc/config", target / ".dvc/config")
     for name in ("names", "catalog", "corrections", "arrivals", "queries"):
@@ -32,6 +35,11 @@ def copy_project(target: Path) -> Path:
         shutil.copytree(PROJECT / name, target / name)
     shutil.copytree(PROJECT / "tmuad", target / "tmuad", ignore=shutil.ignore_patterns("__pycache__"))
     return target
+
+
+def only_tracked(folder: str, names: list[str]) -> list[str]:
+    """For copytree: what runs left in these folders, beside the files of the project."""
+    return [] if folder.endswith("reference") else [name for name in names if name != "README.md"]
 
 
 def set_params(workspace: Path, *changes: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated  # noqa: E402
 
 import typer  # noqa: E402
 
-from tmuad.commands import ask, data, evaluation, models, operations  # noqa: E402
+from tmuad.commands import ablation, ask, data, evaluation, models, operations, plug  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import TmuadError  # noqa: E402
 
@@ -45,6 +45,7 @@ data.register(app)
 evaluation.register(app)
 models.register(app)
 operations.register(app)
+plug.register(app)
 
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
@@ -142,6 +143,7 @@ def results() -> None:
 
 
 ask.register(app)
+ablation.register(app)
 
 
 def _print_json(outcome: dict[str, object]) -> None:

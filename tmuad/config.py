@@ -15,6 +15,7 @@ from tmuad.config_models import (
     ComputeParams,
     EncodeParams,
     GroundedSamParams,
+    RayParams,
     SamParams,
     VlmParams,
 )
@@ -128,8 +129,12 @@ class ObjectBankParams(Section):
     encoder: Literal["filters", "clip"] = "filters"
     distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 3 as printed, over the open segments
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
+    segments: Literal["auto", "open"] = "auto"  # auto: the objects of the classes where there are some; open: regions
+    channels: Literal["all", "colour"] = "all"  # of the filters' descriptor; colour: with the outline, without texture
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
+    index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
+    max_memory: int = Field(16, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
     seed: int = Field(0, ge=0)
 
 
@@ -137,6 +142,8 @@ class PatchBankParams(Section):
     encoders: tuple[Literal["filters", "clip", "dinov2"], ...] = Field(("filters",), min_length=1)
     distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 4 as printed (with the nearest patch)
     clusters: int = Field(100, ge=1)  # K for M_P per encoder and layer (paper, IV-B)
+    layers: tuple[str, ...] = ()  # of the encoders, by name; empty: all of them
+    detector: bool = True  # of simulated defects, beside the filters' whitened distances
     dimensions: int = Field(24, ge=1)  # principal axes kept per layer
     whitening: float = Field(0.5, ge=0, le=1)  # 0 keeps the variances of the principal axes, 1 makes them equal
     share: float = Field(
@@ -146,6 +153,7 @@ class PatchBankParams(Section):
     most_images: int = Field(256, ge=1)
     max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from these images
     distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
+    index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
     seed: int = Field(0, ge=0)
 
 
@@ -235,6 +243,8 @@ class Params(Section):
     units: dict[UnitName, UnitParams]
     profile: str = "embedded"  # overrides on top of this file: profiles/<profile>.yaml
     compute: ComputeParams = ComputeParams()
+    executor: Literal["local", "ray"] = "local"  # who maps backends over images; docs/scaling.md
+    ray: RayParams = RayParams()
     data: DataParams = DataParams()
     demo: DemoParams = DemoParams()
     segment: SegmentParams = SegmentParams()

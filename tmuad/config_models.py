@@ -3,7 +3,7 @@
 A `weights` value is an entry of weights.yaml, or `random:SEED` for weights drawn from a seed (tests and benchmarks).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,34 @@ class ComputeParams(Section):
     threads: int = Field(1, ge=0)  # of models on a CPU; 0: one per core. More may change the last bits of a result
     batch: int = Field(8, ge=1)  # images of one forward; halved and tried again where memory does not suffice
     weights: str = "weights"  # folder of weight files; the environment variable TMUAD_WEIGHTS comes first
+
+
+class PlacementParams(Section):
+    """What one worker on a Ray cluster takes, and how many there are."""
+
+    num_cpus: float = Field(1, ge=0)
+    num_gpus: float = Field(
+        0, ge=0
+    )  # a fraction shares a GPU; with compute.device auto the worker uses the one it is given
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field({})  # names as in `ray start --resources`
+    workers: int = Field(0, ge=0)  # 0: as many as the cluster has room for, shared evenly among the placements below
+
+
+class RayParams(Section):
+    """The cluster of `executor: ray`; see docs/scaling.md. None of it changes a result."""
+
+    address: str = (
+        ""  # HOST:PORT or auto; empty: RAY_ADDRESS, else a cluster on this machine for as long as the stage runs
+    )
+    timeout: float = Field(120.0, gt=0)  # s for the cluster to answer, and for a worker to get its place and start
+    attempts: int = Field(3, ge=1)  # times that a batch may lose its worker
+    carry: Literal["auto", "always"] = (
+        "auto"  # auto: images and records travel to and from nodes without our folders only
+    )
+    default: PlacementParams = PlacementParams()  # of all but these, and of these where they are not given:
+    segment: PlacementParams = PlacementParams()
+    describe: PlacementParams = PlacementParams()  # the vision language model
+    features: PlacementParams = PlacementParams()  # the encoders
 
 
 class GroundedSamParams(Section):

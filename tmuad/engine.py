@@ -1,85 +1,25 @@
-"""The one place where a backend meets many images: cache look-up, processes, progress, order.
+"""The one place where a backend meets many images: cache look-up, whoever computes what is missing, order.
 
-Every stage that looks at pixels goes through `map_images`, so that another way to run (more machines, a GPU) is a change
-in this file alone.
+Every stage that looks at pixels goes through `map_images`. Who computes is the executor's affair (tmuad/executors): this
+machine's processes, or a Ray cluster.
 """
 
 import logging
-import multiprocessing
-import os
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.cache import Cache, Record, fingerprint
+from tmuad.cache import Record
 from tmuad.config import DataParams
-from tmuad.data import decode, images, pixels, tiff
-from tmuad.data.images import read_image, resize
-from tmuad.errors import WorkerError
-from tmuad.progress import track
+from tmuad.executors import executing, executor
+from tmuad.executors.work import BatchTask, ImageRef, Mapper, Task, Work, load_image
+
+__all__ = ["BatchTask", "ImageRef", "Task", "Work", "executing", "executor", "load_image", "map_images", "run_once"]
 
 log = logging.getLogger(__name__)
 
-READERS = 4  # threads that decode images for a task in batches; Pillow releases the lock
-AHEAD = 3  # batches in hand: the one at work and the next two
-
-
-class Task(Protocol):
-    """What a backend does to one image. Picklable, because it travels to the worker processes once."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def after(self) -> "Task | None":
-        """The task whose record of the same image this one builds on, if any."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of everything but the image that the record depends on, the prior task's fingerprint included."""
-        ...
-
-    def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
-        """The record of one image (S, S, 3) uint8 RGB; `prior` is the record of `after`, empty without one."""
-        ...
-
-
-class BatchTask(Task, Protocol):
-    """A task that wants many images at once, because a model on a GPU does. It runs in this process, never in workers."""
-
-    @property
-    def batch(self) -> int:
-        """How many images at once, at least 1. How memory is shared out within is the task's own affair."""
-        ...
-
-    def many(self, images: Sequence[NDArray[np.uint8]], priors: Sequence[Record]) -> list[Record]:
-        """The record of each image; the same as one call each."""
-        ...
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    image_id: str  # sha256 of the file
-    path: Path
-
-
-def load_image(path: Path, data: DataParams) -> NDArray[np.uint8]:
-    """The image as every backend sees it: (S, S, 3) uint8 RGB.
-
-    Raises:
-        ImageError: the file cannot be used as an image.
-    """
-    return resize(read_image(path, max_pixels=data.max_pixels, bits=data.bits, at_least=2 * data.size), data.size)
+WINDOW = 64  # images ahead of which an executor may compute where the cache keeps nothing: bounds memory
 
 
 def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iterator[Record]:
@@ -87,110 +27,28 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
 
     Raises:
         ImageError: an image cannot be read any more. Results so far are in the cache: the next run goes on from there.
-        WorkerError: a worker process was killed.
+        WorkerError: a worker was killed, again and again, or is not of this version.
+        ClusterError: there is no cluster, or no room on it.
     """
-    mapper = _Mapper(task, data)
-    missing = [ref for ref in images if not mapper.cache.has(ref.image_id, mapper.kinds[task.name])]
-    if missing and mapper.cache.writable():
-        _fill(mapper, missing)
-    elif missing:  # results could not come back from other processes, and nothing would be gained
-        log.warning("%s: cannot be written, so nothing is kept for the next run; set data.cache", data.cache)
-    for ref in images:
-        yield mapper.record(ref)
+    mapper = Mapper(task, data)
+    cache = mapper.cache
+    missing = mapper.lacking(images)
+    if missing and cache.writable():
+        executor().fill(mapper, missing)
+    if cache.refused:  # results could not come back through it, and nothing would be gained
+        log.warning(
+            "%s: cannot be written (%s), so nothing more is kept for the next run; free space there or set data.cache",
+            data.cache, cache.refused,
+        )  # fmt: skip
+    ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
+    for i, ref in enumerate(images):
+        record = ahead.pop(ref.image_id, None) or cache.get(ref.image_id, mapper.kind)
+        if record is None:  # the entry is damaged or has gone, or the cache cannot be written
+            ahead |= executor().records(mapper, [ref, *mapper.lacking(images[i + 1 : i + WINDOW])])
+            record = ahead.pop(ref.image_id)
+        yield record
 
 
 def run_once(task: Task, image: NDArray[np.uint8]) -> Record:
     """The record of an image that has no place in the cache, (S, S, 3) uint8 RGB."""
     return task(image, run_once(task.after, image) if task.after else {})
-
-
-class _Mapper:
-    """A task, its cache and its settings: what a worker process needs."""
-
-    def __init__(self, task: Task, data: DataParams) -> None:
-        self.task, self.data, self.cache = task, data, Cache(Path(data.cache))
-        reading = fingerprint(decode, images, pixels, tiff)  # what turns a file into pixels
-        self.kinds: dict[str, str] = {}
-        step: Task | None = task
-        while step is not None:
-            self.kinds[step.name] = f"{step.name}:{data.size}:{data.bits}:{reading}:{step.fingerprint}"
-            step = step.after
-
-    def record(self, ref: ImageRef, task: Task | None = None) -> Record:
-        """From the cache, or computed and kept there."""
-        task = task or self.task
-        kind = self.kinds[task.name]
-        record = self.cache.get(ref.image_id, kind)
-        if record is None:
-            prior = self.record(ref, task.after) if task.after else {}
-            record = task(load_image(ref.path, self.data), prior)
-            self.cache.put(ref.image_id, kind, record)
-        return record
-
-
-def _fill(mapper: _Mapper, missing: list[ImageRef]) -> None:
-    if (prior := mapper.task.after) and (_is_batched(mapper.task) or _is_batched(prior)):  # models see all images first
-        earlier = _Mapper(prior, mapper.data)
-        if lacking := [ref for ref in missing if not earlier.cache.has(ref.image_id, earlier.kinds[prior.name])]:
-            _fill(earlier, lacking)
-    if _is_batched(mapper.task):
-        _fill_in_batches(mapper, mapper.task, list({ref.image_id: ref for ref in missing}.values()))
-        return
-    workers = min(mapper.data.workers or os.cpu_count() or 1, len(missing))
-    if workers <= 1:
-        for ref in track(missing, mapper.task.name, len(missing)):
-            mapper.record(ref)
-        return
-    # Fork where it is safe: it takes 10 ms where spawn takes a second of imports per worker.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(mapper,)) as pool:
-            for _ in track(pool.map(_run, missing, chunksize=4), mapper.task.name, len(missing)):
-                pass
-    except BrokenProcessPool:
-        raise WorkerError(
-            f"{mapper.task.name}: a worker process was killed, most likely for want of memory; set data.workers below "
-            f"{workers} and run again, what is done is kept"
-        ) from None
-
-
-def _is_batched(task: Task) -> TypeGuard[BatchTask]:
-    return getattr(task, "batch", 0) > 0
-
-
-def _fill_in_batches(mapper: _Mapper, task: BatchTask, missing: list[ImageRef]) -> None:
-    """One loaded model sees batch after batch, while threads decode and resize the images of the next two."""
-    batches = [missing[i : i + task.batch] for i in range(0, len(missing), task.batch)]
-    kind, bar = mapper.kinds[task.name], track(missing, task.name, len(missing))
-    with ThreadPoolExecutor(READERS) as readers:
-        ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
-        for i in range(len(batches)):
-            while len(ahead) < AHEAD and i + len(ahead) < len(batches):
-                coming = batches[i + len(ahead)]
-                ahead.append([readers.submit(load_image, ref.path, mapper.data) for ref in coming])
-            priors = [mapper.record(ref, task.after) if task.after else {} for ref in batches[i]]
-            records = task.many([image.result() for image in ahead.popleft()], priors)
-            for ref, record in zip(batches[i], records, strict=True):
-                mapper.cache.put(ref.image_id, kind, record)
-                next(bar, None)
-
-
-_worker: _Mapper
-
-
-def _start(mapper: _Mapper) -> None:
-    global _worker  # noqa: PLW0603  (one per worker process: the task travels once, not with every image)
-    _worker = mapper
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next image for ever, and keep its memory."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _run(ref: ImageRef) -> None:
-    _worker.record(ref)

@@ -22,7 +22,11 @@ class ImageError(TmuadError):
 
 
 class WorkerError(TmuadError):
-    """A worker process ended before its work did."""
+    """A worker process ended before its work did, or is not of our version."""
+
+
+class ClusterError(TmuadError):
+    """There is no Ray, no cluster at the address, or no room on it."""
 
 
 class ArtifactError(TmuadError):

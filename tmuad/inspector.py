@@ -95,15 +95,27 @@ class Inspector:
     ) -> tuple[Verdict, ImageDescription]:
         """As `inspect`, from the records of the scene and the feature task, which may come from the cache."""
         shape = (image.shape[0], image.shape[1])
-        scene = unpack_scene(record)
-        resolved = resolve_objects(scene, self.classes)
-        objects = [o for _, _, o in resolved]
-        said, sure = self.classifier.classify(scene.crops[[o.index for o in objects]])
-        labels = settled(said, sure, [label for label, _, _ in resolved], self.params.describe.confident)
-        found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
-        description = said_of_image(self.params, image, describe(image_id, found))
+        description = describe_record(record, image, image_id, self.classes, self.classifier, self.params)
+        regions = unpack_scene(record).regions
         patches = self.patch_bank.distances(patch_image(features, description, self.params.data.size))
-        result = score_image(
-            description, scene.regions, features, self.text_bank, self.object_bank, patches, self.params
-        )
+        result = score_image(description, regions, features, self.text_bank, self.object_bank, patches, self.params)
         return judge(result, description, shape, self.calibration, self.params.fuse), description
+
+
+def describe_record(
+    record: Record,
+    image: NDArray[np.uint8],
+    image_id: str,
+    classes: ObjectClasses,
+    classifier: ObjectClassifier,
+    params: Params,
+) -> ImageDescription:
+    """What one image (S, S, 3) shows, from the record of the scene task: classes, counts, places and sizes."""
+    shape = (image.shape[0], image.shape[1])
+    scene = unpack_scene(record)
+    resolved = resolve_objects(scene, classes)
+    objects = [o for _, _, o in resolved]
+    said, sure = classifier.classify(scene.crops[[o.index for o in objects]])
+    labels = settled(said, sure, [label for label, _, _ in resolved], params.describe.confident)
+    found = [scene_object(label, o.runs, shape, o.index) for label, o in zip(labels, objects, strict=True)]
+    return said_of_image(params, image, describe(image_id, found))

@@ -17,6 +17,11 @@ QUERIES = Path("data/queries")  # saved questions, checked on every run
 WAREHOUSE = REPORTS / "tmuad.duckdb"
 
 
+def shipped(path: Path) -> Path:
+    """`path` of the working folder, else the copy that tmuad came with."""
+    return path if path.exists() else Path(__file__).parent.parent / path
+
+
 @dataclass(frozen=True)
 class UnitPaths:
     """Artifacts of one unit, one property per file; the stage that writes it stands behind it."""

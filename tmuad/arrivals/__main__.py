@@ -24,6 +24,7 @@ from tmuad.arrivals.journal import Journal, UnitState  # noqa: E402
 from tmuad.cache import write_atomic  # noqa: E402
 from tmuad.config import Params, load_params  # noqa: E402
 from tmuad.errors import ends_in_words  # noqa: E402
+from tmuad.executors import executing  # noqa: E402
 from tmuad.workspace import UnitPaths  # noqa: E402
 
 LABELLED = "labelled.json"  # verdicts of the present banks on the labelled set, beside the journal
@@ -88,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         params.unit(options.unit)
-        {"guard": run_guard, "gate": run_gate}[options.step](options.unit, params)
+        with executing(params):
+            {"guard": run_guard, "gate": run_gate}[options.step](options.unit, params)
     return ended.status
 
 

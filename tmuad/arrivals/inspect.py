@@ -10,7 +10,7 @@ from pathlib import Path
 from tmuad.arrivals.files import PARTIAL, open_for_writing
 from tmuad.arrivals.journal import Arrival
 from tmuad.arrivals.similar import near_duplicates, thumbnails
-from tmuad.cache import Cache
+from tmuad.cache import open_cache
 from tmuad.config import Layout, Params
 from tmuad.data.layouts import Entry
 from tmuad.data.layouts.entries import JUNK_FILES, is_image
@@ -117,7 +117,7 @@ def _listing(folder: Path, settle: float) -> tuple[list[str], set[str]]:
 
 def _verify(folder: Path, names: Sequence[str], params: Params) -> list[Verified | ImageError]:
     entries = [Entry(name, "train", "good", "") for name in names if is_image(name)]
-    cache = Cache(Path(params.data.cache))
+    cache = open_cache(params.data.cache)
     results = iter(verify(folder, entries, max_pixels=params.data.max_pixels, cache=cache, workers=params.data.workers))
     return [
         next(results) if is_image(name) else ImageError(f"{folder / name}: not a file of a kind that is read")
@@ -148,7 +148,7 @@ def _sizes(unit: str, params: Params, manifest: Mapping[str, Sequence[str]]) -> 
     root, entries = Path(params.unit(unit).root), [Entry(path, "train", "good", "") for path in manifest["path"]]
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; bring the data set back with: dvc checkout {root}")
-    cache = Cache(Path(params.data.cache))
+    cache = open_cache(params.data.cache)
     results = verify(root, entries, max_pixels=params.data.max_pixels, cache=cache, workers=params.data.workers)
     return Counter((r.facts.width, r.facts.height) for r in results if isinstance(r, Verified))
 

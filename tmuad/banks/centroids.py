@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from tmuad.banks.index import Centroids, Index
 from tmuad.errors import ArtifactError
 
 Matrix = NDArray[np.float32]
@@ -67,8 +68,11 @@ def kmeans(unit: Matrix, clusters: int, seed: int) -> Matrix:
     return np.asarray(model.centroids, dtype=np.float32)
 
 
-def nearest(unit: Matrix, centroids: Matrix) -> tuple[Matrix, NDArray[np.int64]]:
+def nearest(unit: Matrix, centroids: Centroids) -> tuple[Matrix, NDArray[np.int64]]:
     """Eq. 4's 1 - cosine to the most similar centroid (N,), and which one (N,)."""
+    if isinstance(centroids, Index):
+        squared, number = centroids.squared(unit)
+        return squared * np.float32(0.5), number  # of unit vectors, half the squared distance is 1 - cosine
     distance = np.empty(len(unit), dtype=np.float32)
     index = np.empty(len(unit), dtype=np.int64)
     for start in range(0, len(unit), BLOCK):
@@ -90,6 +94,13 @@ def take(tensors: Mapping[str, NDArray[np.generic]], name: str, path: object) ->
             f"{path}: no '{name}' in this bank; it was cut short or written by another version. Fit again"
         )
     return np.asarray(tensors[name], dtype=np.float32)
+
+
+def take_centroids(tensors: Mapping[str, NDArray[np.generic]], prefix: str, path: object) -> Centroids:
+    """The centroids of a loaded bank, whose names start with `prefix`; see `tmuad.banks.index.tensor_name`."""
+    if f"{prefix}index" in tensors:
+        return Index(np.asarray(tensors[f"{prefix}index"], dtype=np.uint8))
+    return take(tensors, f"{prefix}centroids", path)
 
 
 def load_tensors(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
+from tmuad.banks.bounded import Bounded
 from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
 from tmuad.banks.grid import interpolate
+from tmuad.banks.index import Centroids, Index, array_of, compressed
 from tmuad.banks.objects import Labelled
-from tmuad.banks.patch_model import PatchImage
+from tmuad.banks.patch_model import PatchImage, chosen_layers
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import ObjectFeatures
@@ -29,7 +31,7 @@ MARK = "cosine."  # prefix of the tensors' names, by which a file says what it i
 class CosinePatchBank:
     """M_P of one unit: unit centroids (K, D) per layer."""
 
-    layers: dict[str, Matrix]
+    layers: dict[str, Centroids]
 
     @classmethod
     def fit(cls, images: Iterable[PatchImage], params: PatchBankParams) -> "CosinePatchBank":
@@ -44,7 +46,8 @@ class CosinePatchBank:
         gathered: dict[str, list[Matrix]] = {}
         step = 1
         for number, image in enumerate(images):
-            for name, layer in image.features.items():
+            for name in chosen_layers(image.features, params.layers):
+                layer = image.features[name]
                 rows = layer.reshape(-1, layer.shape[-1]).astype(np.float32)
                 order = np.random.default_rng(number).permutation(len(rows))  # the first rows of it are a fair sample
                 gathered.setdefault(name, []).append(rows[order[: -(-len(rows) // step)]])
@@ -55,7 +58,12 @@ class CosinePatchBank:
             raise DataError("a patch bank needs at least one normal training image; the training split is empty")
         with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
             return cls(
-                {n: kmeans(_unit(np.concatenate(gathered[n])), params.clusters, params.seed) for n in sorted(gathered)}
+                {
+                    n: compressed(
+                        kmeans(_unit(np.concatenate(gathered[n])), params.clusters, params.seed), params.index
+                    )
+                    for n in sorted(gathered)
+                }
             )
 
     def calibrate(self, images: Iterable[PatchImage]) -> "CosinePatchBank":
@@ -74,19 +82,21 @@ class CosinePatchBank:
         return np.asarray(np.mean(np.stack(same), axis=0), dtype=np.float32)
 
     def save(self, path: Path) -> None:
-        write_atomic(path, pack({f"{MARK}{name}": np.ascontiguousarray(c) for name, c in self.layers.items()}))
+        write_atomic(
+            path, pack({f"{MARK}{name}": np.ascontiguousarray(array_of(c)) for name, c in self.layers.items()})
+        )
 
     @classmethod
     def load(cls, path: Path) -> "CosinePatchBank":
         """Raises ArtifactError if the file is missing or not a bank."""
-        return cls({name.removeprefix(MARK): np.asarray(c, np.float32) for name, c in load_tensors(path).items()})
+        return cls({name.removeprefix(MARK): _loaded(c) for name, c in load_tensors(path).items()})
 
 
 @dataclass(frozen=True)
 class CosineObjectBank:
     """M_O of one unit: unit centroids (K, D) of the open segments. No class is known: they form one group."""
 
-    centroids: Matrix  # (0, D) where the normal images show no segment
+    centroids: Centroids  # (0, D) where the normal images show no segment
 
     @property
     def by_class(self) -> bool:
@@ -94,14 +104,13 @@ class CosineObjectBank:
 
     @classmethod
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "CosineObjectBank":
-        rows = [features for _, features in images]
-        every = np.concatenate(rows) if rows else np.zeros((0, 1), dtype=np.float32)
-        if not len(every):
-            return cls(every)
+        every = Bounded(params.max_memory).fill(([""] * len(rows), rows) for _, rows in images).get("")
+        if every is None:
+            return cls(np.zeros((0, 1), dtype=np.float32))
         with threadpool_limits(1):
-            return cls(kmeans(_unit(every), params.clusters, params.seed))
+            return cls(compressed(kmeans(_unit(every), params.clusters, params.seed), params.index))
 
-    def calibrate(self, images: Iterable[Labelled]) -> "CosineObjectBank":
+    def calibrate(self, images: Iterable[Labelled], max_memory: int = 0) -> "CosineObjectBank":
         """The same bank: nothing in it depends on what distance is usual."""
         return self
 
@@ -112,18 +121,22 @@ class CosineObjectBank:
         return nearest(_unit(features), self.centroids)[0]
 
     def save(self, path: Path) -> None:
-        write_atomic(path, pack({f"{MARK}objects": np.ascontiguousarray(self.centroids)}))
+        write_atomic(path, pack({f"{MARK}objects": np.ascontiguousarray(array_of(self.centroids))}))
 
     @classmethod
     def load(cls, path: Path) -> "CosineObjectBank":
         """Raises ArtifactError if the file is missing or not a bank."""
-        return cls(np.asarray(load_tensors(path)[f"{MARK}objects"], dtype=np.float32))
+        return cls(_loaded(load_tensors(path)[f"{MARK}objects"]))
 
 
 def is_cosine(path: Path) -> bool:
     """Whether the bank in `path` is one of these. Raises ArtifactError if the file is missing or not a bank."""
     names = load_tensors(path)
     return bool(names) and all(name.startswith(MARK) for name in names)
+
+
+def _loaded(array: NDArray[np.generic]) -> Centroids:
+    return Index(np.asarray(array, np.uint8)) if array.dtype == np.uint8 else np.asarray(array, np.float32)
 
 
 def _unit(rows: NDArray[np.float32]) -> Matrix:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
-from tmuad.banks.centroids import Matrix, load_tensors, take
+from tmuad.banks.bounded import Bounded
+from tmuad.banks.centroids import Matrix, load_tensors, take, take_centroids
+from tmuad.banks.index import Centroids, Index, array_of, compressed, tensor_name
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
 from tmuad.parquet import write_artifact
@@ -34,7 +36,7 @@ class Group:
     mean: Matrix  # (D,)
     scale: Matrix  # (D,) one over the standard deviation
     axes: Matrix  # (D, d) whitened principal axes
-    centroids: Matrix  # (K, d)
+    centroids: Centroids  # (K, d)
     level: float  # mean distance of normal objects
     spread: float  # its standard deviation
 
@@ -51,9 +53,8 @@ class Group:
         centroids = _kmeans(rows, params)
         parts = [np.asarray(x, dtype=np.float32) for x in (mean, 1 / deviation, whitened, centroids)]
         group = cls(parts[0], parts[1], parts[2], parts[3], level=0.0, spread=1.0)
-        return group.calibrated(
-            _nearest(group.whiten(features), group.centroids, ignore_itself=len(centroids) == len(rows))
-        )
+        own = _nearest(group.whiten(features), parts[3], ignore_itself=len(centroids) == len(rows))
+        return replace(group.calibrated(own), centroids=compressed(parts[3], params.index))
 
     def whiten(self, features: ObjectFeatures) -> Matrix:
         """(n, D) -> (n, d)."""
@@ -86,12 +87,15 @@ class ObjectBank:
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "ObjectBank":
         """From the objects of each normal training image; a class with fewer than FEWEST has no group."""
         with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
-            rows = _by_class(images)
+            rows = Bounded(params.max_memory).fill(images)
             return cls({name: Group.fit(rows[name], params) for name in sorted(rows) if len(rows[name]) >= FEWEST})
 
-    def calibrate(self, images: Iterable[Labelled]) -> "ObjectBank":
-        """The same bank, level and spread learnt from held-out normal images; a class they do not show stays as it is."""
-        rows = _by_class(images)
+    def calibrate(self, images: Iterable[Labelled], max_memory: int = ObjectBankParams().max_memory) -> "ObjectBank":
+        """The same bank, level and spread learnt from held-out normal images; a class they do not show stays as it is.
+
+        At most `max_memory` MB of their features are held; see `Bounded`.
+        """
+        rows = Bounded(max_memory).fill(images)
         groups = dict(self.groups)
         for name, group in self.groups.items():
             held_out = rows.get(name)
@@ -110,10 +114,11 @@ class ObjectBank:
 
     def save(self, path: Path) -> None:
         """As safetensors; the same bank gives the same bytes."""
-        tensors: dict[str, NDArray[np.float32]] = {}
+        tensors: dict[str, NDArray[np.generic]] = {}
         for name, group in self.groups.items():
-            for field in ("mean", "scale", "axes", "centroids"):
+            for field in ("mean", "scale", "axes"):
                 tensors[f"{name}/{field}"] = np.ascontiguousarray(getattr(group, field))
+            tensors[f"{name}/{tensor_name(group.centroids)}"] = np.ascontiguousarray(array_of(group.centroids))
             tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
         write_artifact(path, pack(tensors))
 
@@ -123,20 +128,11 @@ class ObjectBank:
         tensors = load_tensors(path)
         groups = {}
         for name in sorted({key.rpartition("/")[0] for key in tensors}):
-            mean, scale, axes, centroids = (
-                take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes", "centroids")
-            )
+            mean, scale, axes = (take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes"))
+            centroids = take_centroids(tensors, f"{name}/", path)
             level, spread = take(tensors, f"{name}/normal", path).tolist()
             groups[name] = Group(mean, scale, axes, centroids, level, spread)
         return cls(groups)
-
-
-def _by_class(images: Iterable[Labelled]) -> dict[str, ObjectFeatures]:
-    rows: dict[str, list[NDArray[np.float32]]] = {}
-    for labels, features in images:
-        for label, row in zip(labels, features, strict=True):
-            rows.setdefault(label, []).append(row)
-    return {name: np.stack(many) for name, many in rows.items()}
 
 
 def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.floating]:
@@ -157,8 +153,10 @@ def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.
     return np.asarray(model.centroids)
 
 
-def _nearest(rows: Matrix, centroids: Matrix, ignore_itself: bool = False) -> Matrix:
+def _nearest(rows: Matrix, centroids: Centroids, ignore_itself: bool = False) -> Matrix:
     """Distance (n,) of each row to the nearest centroid; `ignore_itself` where row i is centroid i."""
+    if isinstance(centroids, Index):
+        return np.sqrt(centroids.squared(rows)[0])
     norms = (centroids**2).sum(axis=1)
     nearest = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), BLOCK):

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, nearest, take
+from tmuad.banks.centroids import FLOOR, Matrix, Whitening, kmeans, nearest, take, take_centroids
 from tmuad.banks.context import BACKGROUND, ClassGrid, Context
 from tmuad.banks.detector import Detector
 from tmuad.banks.grid import smoothed
+from tmuad.banks.index import Centroids, array_of, compressed, tensor_name
 from tmuad.cache import Record, fingerprint
 from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
-from tmuad.errors import DataError
+from tmuad.errors import DataError, ParameterError
 
 DETAIL = "detail"  # the layer that simulated defects are described in
 DETECTOR = "detector"  # the name of the detector's map
@@ -52,7 +53,7 @@ class Layer:
     """The bank of one layer."""
 
     whitening: Whitening
-    centroids: Matrix  # (K, d)
+    centroids: Centroids  # (K, d)
 
     def log_distance(self, features: NDArray[np.floating]) -> Matrix:
         """(h, w, D) -> (h, w): logarithm of Eq. 4's distance, smoothed."""
@@ -76,13 +77,14 @@ class PatchModel:
 
         Raises:
             DataError: there is no image.
+            ParameterError: a layer is asked for that no encoder has.
         """
         if not images:
             raise DataError("a patch bank needs at least one normal training image; the training split is empty")
         with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
-            names = sorted(images[0].features)
+            names = chosen_layers(images[0].features, params.layers)
             layers = {name: _fit_layer([image.features[name] for image in images], params) for name in names}
-            if not sum(len(found.cells) for found in defects):
+            if not params.detector or not sum(len(found.cells) for found in defects):
                 return cls(layers, None, None)
             context = Context.fit((with_surround(image.features[DETAIL]), image.classes) for image in images)
             return cls(layers, context, _fit_detector(defects, images, context, params))
@@ -108,7 +110,7 @@ class PatchModel:
         for name, layer in self.layers.items():
             tensors[f"layer.{name}.mean"] = layer.whitening.mean
             tensors[f"layer.{name}.axes"] = layer.whitening.axes
-            tensors[f"layer.{name}.centroids"] = layer.centroids
+            tensors[f"layer.{name}.{tensor_name(layer.centroids)}"] = array_of(layer.centroids)
         if self.detector is not None and self.context is not None:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
             for i, net in enumerate(self.detector.nets):
@@ -128,7 +130,9 @@ class PatchModel:
 
         names = sorted(key.split(".")[1] for key in tensors if key.startswith("layer.") and key.endswith(".mean"))
         layers = {
-            n: Layer(Whitening(get(f"layer.{n}.mean"), get(f"layer.{n}.axes")), get(f"layer.{n}.centroids"))
+            n: Layer(
+                Whitening(get(f"layer.{n}.mean"), get(f"layer.{n}.axes")), take_centroids(tensors, f"layer.{n}.", path)
+            )
             for n in names
         }
         if "detector.input" not in tensors:
@@ -147,10 +151,18 @@ def listed(tensors: Mapping[str, NDArray[np.generic]], prefix: str) -> list[str]
     return sorted({BACKGROUND, *(key.removeprefix(prefix) for key in tensors if key.startswith(prefix))})
 
 
+def chosen_layers(features: PatchFeatures, wanted: Sequence[str]) -> list[str]:
+    """Names of the layers that a bank looks at, sorted: the `wanted` ones, or all. Raises ParameterError for others."""
+    if unknown := sorted(set(wanted) - set(features)):
+        known = ", ".join(sorted(features))
+        raise ParameterError(f"patch_bank.layers: no layer {', '.join(unknown)}; the encoders have: {known}")
+    return sorted(wanted or features)
+
+
 def _fit_layer(images: Sequence[NDArray[np.floating]], params: PatchBankParams) -> Layer:
     sample = _sample(images, params.max_patches)
     whitening = Whitening.fit(sample, params.dimensions, params.whitening)
-    return Layer(whitening, kmeans(whitening(sample), params.clusters, params.seed))
+    return Layer(whitening, compressed(kmeans(whitening(sample), params.clusters, params.seed), params.index))
 
 
 def _fit_detector(

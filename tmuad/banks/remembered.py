@@ -5,14 +5,13 @@ and so is all it ever said of the images it has seen.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.banks import centroids, context, detector, grid, patch_model
+from tmuad.banks import centroids, context, detector, grid, index, patch_model
 from tmuad.banks.patch_model import PatchImage, PatchMaps, PatchModel
-from tmuad.cache import Cache, fingerprint
+from tmuad.cache import fingerprint, open_cache
 from tmuad.config import DataParams, PatchBankParams
 from tmuad.engine import ImageRef, Task
 
@@ -34,8 +33,8 @@ class Remembered:
     """The cache of one unit's patch models; `task` and `data` say what the features are."""
 
     def __init__(self, task: Task, data: DataParams) -> None:
-        self._cache = Cache(Path(data.cache))
-        code = fingerprint(centroids, context, detector, grid, patch_model)
+        self._cache = open_cache(data.cache)
+        code = fingerprint(centroids, context, detector, grid, index, patch_model)
         self._kind = f"{data.size}:{data.bits}:{task.fingerprint}:{code}"
 
     def model(

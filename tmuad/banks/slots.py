@@ -1,7 +1,10 @@
 """Which image banks a unit has: with whitened distances and a detector (embedded), or cosines as printed (paper)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from tmuad.banks.centroids import Matrix
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank, is_cosine
@@ -10,6 +13,7 @@ from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.patches import PatchBank
 from tmuad.banks.remembered import Remembered
 from tmuad.config import ObjectBankParams
+from tmuad.encode.filters import object_channels
 from tmuad.engine import ImageRef
 
 AnyObjectBank = ObjectBank | CosineObjectBank
@@ -29,8 +33,28 @@ def fit_object_bank(
     """From `objects_of(images, by_class)`: the objects of the classes, or the open segments."""
     if params.distance == "cosine":
         return CosineObjectBank.fit(objects_of(train, False), params)
-    objects = ObjectBank.fit(objects_of(train, True), params)
-    return objects if objects.groups else ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit
+    if params.channels == "all":
+        return _fit_objects(objects_of, train, params)
+    kept = object_channels(params.channels)
+    fewer = params.model_copy(update={"dimensions": min(params.dimensions, int(kept.sum()))})
+
+    def seen(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for labels, features in objects_of(images, by_class):
+            yield labels, np.where(kept, features, np.float32(0))
+
+    bank = _fit_objects(seen, train, fewer)
+    # An axis may still point a little into a channel that was hidden; what is asked later shows all channels.
+    return ObjectBank(
+        {n: replace(g, axes=np.where(kept[:, None], g.axes, np.float32(0))) for n, g in bank.groups.items()}
+    )
+
+
+def _fit_objects(
+    objects_of: Callable[[list[ImageRef], bool], Iterator[Labelled]], train: list[ImageRef], params: ObjectBankParams
+) -> ObjectBank:
+    if params.segments == "auto" and (objects := ObjectBank.fit(objects_of(train, True), params)).groups:
+        return objects
+    return ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit, or regions are asked for
 
 
 def load_patch_bank(path: Path) -> AnyPatchBank:

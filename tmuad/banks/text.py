@@ -1,14 +1,16 @@
 """The text memory bank M_T: what the normal images say, and the ranges within which they say it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from tmuad import masks
+from tmuad.banks.text_index import TextIndex
 from tmuad.describe.description import ImageDescription, class_order
 from tmuad.masks import Runs
 
@@ -63,6 +65,27 @@ def outvoted(entries: Sequence[ImageDescription]) -> list[int]:
     return sorted(wrong)
 
 
+class _Counts:
+    """How many objects of each class each of many texts names."""
+
+    def __init__(self, many: Sequence[tuple[tuple[str, int], ...]]) -> None:
+        distinct = {counts: number for number, counts in enumerate(dict.fromkeys(many))}
+        self._group = np.array([distinct[counts] for counts in many], dtype=np.int64)  # (n,)
+        self._names = {name: i for i, name in enumerate(sorted({name for counts in distinct for name, _ in counts}))}
+        self._table = np.zeros((len(distinct), len(self._names)), dtype=np.int64)  # (groups, classes)
+        for counts, row in distinct.items():
+            for name, count in counts:
+                self._table[row, self._names[name]] = count
+
+    def nearest(self, counts: Mapping[str, int]) -> NDArray[np.int64]:
+        """Those (m,) of the texts, ascending, that differ by the fewest objects; classes that none has differ for all."""
+        mine = np.zeros(len(self._names), dtype=np.int64)
+        for name in counts.keys() & self._names.keys():
+            mine[self._names[name]] = counts[name]
+        difference = np.abs(self._table - mine).sum(axis=1)
+        return np.flatnonzero((difference == difference.min())[self._group])
+
+
 class TextBank:
     """M_T. `entries` are the descriptions of the normal images; everything else follows from them."""
 
@@ -78,30 +101,36 @@ class TextBank:
             unique.setdefault(entry.text, i)
         return unique
 
+    def nearest(self, query: ImageDescription) -> int:
+        """T_sim: the entry whose text is most similar to the query's, of a bank that is not empty; the first of equals."""
+        row, _ = self._index.nearest(query.text)
+        return self.unique_texts[self._index.texts[row]]
+
+    def nearest_among_counts(self, query: ImageDescription) -> int:
+        """As `nearest`, of the entries alone whose counts differ from the query's by the fewest objects.
+
+        One digit is a small part of a text: by similarity alone, a normal image with another number of screws in the same
+        places wins over one with the right number a little farther off. Of equals, the counts seen first come first.
+        """
+        index, entries, counts = self._by_counts
+        row, _ = index.nearest(query.text, counts.nearest({c.object_class: c.count for c in query.classes}))
+        return entries[row]
+
     @cached_property
-    def _texts_by_counts(self) -> dict[tuple[tuple[str, int], ...], dict[str, int]]:
+    def _index(self) -> TextIndex:
+        return TextIndex(self.unique_texts)
+
+    @cached_property
+    def _by_counts(self) -> tuple[TextIndex, list[int], "_Counts"]:
+        """The distinct texts, those of equal counts together; the first entry of each; the counts of each."""
         groups: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}
         for i, entry in enumerate(self.entries):
             counts = tuple((c.object_class, c.count) for c in entry.classes)
             groups.setdefault(counts, {}).setdefault(entry.text, i)
-        return groups
-
-    def texts_nearest_in_counts(self, query: ImageDescription) -> dict[str, int]:
-        """As `unique_texts`, of the entries alone whose counts differ from the query's by the fewest objects.
-
-        One digit is a small part of a text: by similarity alone, a normal image with another number of screws in the same
-        places wins over one with the right number a little farther off.
-        """
-        mine = {c.object_class: c.count for c in query.classes}
-
-        def difference(counts: tuple[tuple[str, int], ...]) -> int:
-            theirs = dict(counts)
-            return sum(abs(mine.get(name, 0) - theirs.get(name, 0)) for name in mine.keys() | theirs.keys())
-
-        differences = {counts: difference(counts) for counts in self._texts_by_counts}
-        least = min(differences.values())
-        near = [texts for counts, texts in self._texts_by_counts.items() if differences[counts] == least]
-        return {text: i for texts in near for text, i in texts.items()}
+        first = {text: i for texts in reversed(groups.values()) for text, i in texts.items()}
+        index = TextIndex(text for texts in groups.values() for text in texts)
+        own = [counts for counts, texts in groups.items() for text in texts if first[text] == texts[text]]
+        return index, [first[text] for text in index.texts], _Counts(own)
 
     @cached_property
     def classes(self) -> dict[str, ClassNormal]:
@@ -158,13 +187,18 @@ def _usual(values: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
 
 def _nearest_elsewhere(places: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance (N,) from each place to the nearest of another image; infinite where there is none."""
-    nearest = [np.zeros(0)]
-    for start in range(0, len(places), 512):  # blocks: memory stays at 512 x N
-        block = slice(start, start + 512)
-        gap = np.linalg.norm(places[block, None] - places[None], axis=2)
-        gap[owner[block, None] == owner[None]] = np.inf
-        nearest.append(gap.min(axis=1))
-    return np.concatenate(nearest)
+    if not len(places):
+        return np.zeros(0)
+    tree = cKDTree(places)
+    within = int(np.bincount(owner).max()) + 1  # of so many neighbours one is of another image, if there is another
+    nearest = np.empty(len(places))
+    for start in range(0, len(places), 8192):  # blocks: memory stays at 8192 neighbourhoods
+        block = slice(start, start + 8192)
+        gap, neighbour = tree.query(places[block], k=min(within, len(places)))
+        gap, neighbour = gap.reshape(-1, min(within, len(places))), neighbour.reshape(-1, min(within, len(places)))
+        gap[owner[neighbour] == owner[block, None]] = np.inf
+        nearest[block] = gap.min(axis=1)
+    return nearest
 
 
 def _reach(nearest: NDArray[np.float64], n_images: int) -> tuple[float, NDArray[np.bool_]]:

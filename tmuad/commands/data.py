@@ -27,11 +27,11 @@ def check(
 
     Every file is read in full, so that truncated ones are found as well. Exit status: 0 no difference, 1 some.
     """
-    from tmuad.cache import Cache
+    from tmuad.cache import open_cache
     from tmuad.data.check import check_dataset, check_report
 
     data = load_params(PARAMS).data if PARAMS.exists() else DataParams()
-    result = check_dataset(directory, dataset, max_pixels=data.max_pixels, cache=Cache(Path(data.cache)))
+    result = check_dataset(directory, dataset, max_pixels=data.max_pixels, cache=open_cache(data.cache))
     typer.echo(check_report(result))
     if result.all_differences:
         raise typer.Exit(1)

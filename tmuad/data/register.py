@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tmuad.cache import Cache
+from tmuad.cache import open_cache
 from tmuad.config import Layout, Params, UnitName, UnitParams, load_params
 from tmuad.data.layouts import Problem, find_categories
 from tmuad.data.manifest import survey
@@ -73,7 +73,7 @@ def register(directory: Path, name: str | None, layout: Layout | Literal["auto"]
             remarks.append(f"the category '{category}' is the unit '{unit_name}': {PLAIN}")
         if names.count(unit_name) > 1:
             raise ParameterError(f"{directory}: two categories would be the unit '{unit_name}'; rename one folder")
-    cache = Cache(params_path.parent / params.data.cache)
+    cache = open_cache(params.data.cache, params_path.parent)
     units, failures = [], []
     for unit_name, (_, root, found_layout) in zip(names, categories, strict=True):
         written = _written_root(root, params_path)

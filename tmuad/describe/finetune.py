@@ -183,7 +183,7 @@ def _train(
         if held_out_loss < best:
             best = held_out_loss
             weights = {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
-        if stale >= params.patience:
+        if stale >= (1 if best <= SOLVED else params.patience):  # one more epoch tells a lucky one from a solved task
             break
     return weights, pd.DataFrame(rows, columns=CURVE)
 

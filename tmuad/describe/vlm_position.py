@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmuad import weights
-from tmuad.cache import write_atomic
+from tmuad.cache import Cache, Entry, write_atomic
 from tmuad.config import DataParams
 from tmuad.config_models import ComputeParams, VlmParams
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.position_words import parse_answer
 from tmuad.describe.qwen import Question, load_qwen
-from tmuad.engine import ImageRef, load_image
+from tmuad.engine import ImageRef, executor, load_image
 from tmuad.models.runtime import precision_of
 from tmuad.progress import track
 
@@ -69,6 +69,38 @@ class Answers:
             return stream.read() == b"\n"
 
 
+@dataclass(frozen=True)
+class Asked(ImageRef):
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a worker does to get answers; see `tmuad.engine.Work`."""
+
+    vlm: VlmParams
+    compute: ComputeParams
+    data: DataParams
+    name: str = "describe"
+
+    @property
+    def batch(self) -> int:
+        return self.vlm.batch
+
+    def identity(self) -> str:
+        return revision(self.vlm, self.compute)
+
+    def within(self, cache: Cache) -> "Asking":
+        return self
+
+    def given(self, refs: Sequence[ImageRef]) -> list[Entry]:
+        return []
+
+    def __call__(self, refs: Sequence[ImageRef]) -> list[str]:
+        questions = [Question(load_image(ref.path, self.data), ref.prompt) for ref in refs if isinstance(ref, Asked)]
+        return load_qwen(self.vlm, self.compute).ask(questions)
+
+
 def ask_positions(
     unit: str,
     images: Sequence[ImageRef],
@@ -85,10 +117,10 @@ def ask_positions(
         ref for ref in images if ref.image_id in asked and answers.get(ref.image_id, mark, asked[ref.image_id]) is None
     ]
     bar = track(open_, "positions", len(open_))
-    for start in range(0, len(open_), vlm.batch):
-        batch = open_[start : start + vlm.batch]
-        questions = [Question(load_image(ref.path, data), asked[ref.image_id]) for ref in batch]
-        for ref, answer in zip(batch, load_qwen(vlm, compute).ask(questions), strict=True):
+    questions = [Asked(ref.image_id, ref.path, asked[ref.image_id]) for ref in open_]
+    batches = [questions[i : i + vlm.batch] for i in range(0, len(questions), vlm.batch)]
+    for batch, said in executor().run(Asking(vlm, compute, data), batches):
+        for ref, answer in zip(batch, said, strict=True):
             answers.add(Answer(ref.image_id, mark, asked[ref.image_id], answer))
             next(bar, None)
     answers.tidy()

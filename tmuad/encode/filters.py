@@ -32,6 +32,7 @@ OCTAVES = 4
 ENERGY_FLOOR = 0.1  # Lab units: below this an energy is noise, and its logarithm would magnify it
 MASK_SIDE = 112  # px: resolution at which segments are averaged over
 MEANS, PEAKS = 9, 12  # channels of one octave
+COLOURS = 13  # channels of colour
 DIAGONAL = np.float32(np.sqrt(0.5))
 
 
@@ -169,6 +170,12 @@ class FilterEncoder:
         spread = np.sqrt(np.maximum(cover @ channels**2 - mean**2, 0))
         outline = np.array([_outline(mask > 0) for mask in inside], dtype=np.float32)
         return np.concatenate([mean, spread, outline], axis=1).astype(np.float32)
+
+
+def object_channels(kind: str) -> NDArray[np.bool_]:
+    """Which channels (D,) of an object's features belong to `kind`: "colour" (colour and outline) or "all"."""
+    mean = np.arange(OCTAVES * MEANS + COLOURS) >= (OCTAVES * MEANS if kind == "colour" else 0)
+    return np.concatenate([mean, mean, np.ones(3, dtype=np.bool_)])  # means, spreads, outline
 
 
 def _reduced(mask: masks.Mask) -> Map:

@@ -1,14 +1,19 @@
-"""What the gallery's page knows: few figures of every image at once, and the rest of an image when its card opens."""
+"""What the gallery's page knows: few figures of every image, and the rest of an image when its card opens.
+
+The figures of a gallery of ordinary size lie in data.js. Those of a larger one come in files of ROWS images, which the page
+loads one after another; nothing of an image is kept here once its file is written.
+"""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tmuad.cards.card import Card
 
 CHUNK = 100  # images whose details come in one file
+ROWS = 20_000  # images whose figures come in one file; so many lie in data.js itself
 KINDS = ("good", "logical", "structural")
 
 
@@ -40,34 +45,64 @@ class _Names:
         return self.known.setdefault(name, len(self.known))
 
 
-def index_script(items: Sequence[Item]) -> str:
-    """data.js: the figures that filters and sorting need."""
-    units, defects, reasons = _Names(), _Names(), _Names()
-    thresholds: dict[str, float | None] = {}
-    rows = []
-    for item in items:
+class Scripts:
+    """The page's scripts, written as images come: `write(name, content)` is called for each file that is complete."""
+
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        self._write = write
+        self._units, self._defects, self._reasons = _Names(), _Names(), _Names()
+        self._thresholds: dict[str, float | None] = {}
+        self._rows: list[list[Any]] = []
+        self._details: list[dict[str, Any]] = []
+        self._count = 0
+
+    def add(self, item: Item) -> None:
+        """The next image, in the order of the page's names."""
+        if len(self._rows) == ROWS:
+            self._write_rows()
+        self._rows.append(self._row(item))
+        self._details.append(_detail(item))
+        self._count += 1
+        if len(self._details) == CHUNK:
+            self._write_details()
+
+    def finish(self) -> None:
+        """data.js, which everything else is loaded by."""
+        if self._details:
+            self._write_details()
+        files = -(-self._count // ROWS) if self._count > ROWS else 0
+        if files:
+            self._write_rows()
+        data = {
+            "units": [{"name": name, "threshold": self._thresholds[name]} for name in self._units.known],
+            "kinds": list(KINDS),
+            "defects": list(self._defects.known),
+            "reasons": [list(reason) for reason in self._reasons.known],
+            "chunk": CHUNK,
+            "rows": self._rows,
+        }
+        if files:
+            data |= {"count": self._count, "files": files}
+        self._write("data.js", f"window.TMUAD_GALLERY = {_script(data)};\n")
+
+    def _row(self, item: Item) -> list[Any]:
         card = item.card
-        thresholds[card.unit] = None if card.threshold is None else round(card.threshold, 4)
-        given = sorted({reasons((reason.attribute, reason.name)) for reason in card.reasons})
-        rows.append([
-            item.picture, units(card.unit), card.image, KINDS.index(item.kind), defects(item.defect),
+        self._thresholds[card.unit] = None if card.threshold is None else round(card.threshold, 4)
+        given = sorted({self._reasons((reason.attribute, reason.name)) for reason in card.reasons})
+        return [
+            item.picture, self._units(card.unit), card.image, KINDS.index(item.kind), self._defects(item.defect),
             int(item.split == "test"), int(card.verdict == "anomalous"), round(card.score, 4), given,
-        ])  # fmt: skip
-    data = {
-        "units": [{"name": name, "threshold": thresholds[name]} for name in units.known],
-        "kinds": list(KINDS),
-        "defects": list(defects.known),
-        "reasons": [list(reason) for reason in reasons.known],
-        "chunk": CHUNK,
-        "rows": rows,
-    }
-    return f"window.TMUAD_GALLERY = {_script(data)};\n"
+        ]  # fmt: skip
 
+    def _write_rows(self) -> None:
+        number = (self._count - 1) // ROWS
+        self._write(f"rows/{number}.js", f"TMUAD_GALLERY.more({number}, {_script(self._rows)});\n")
+        self._rows = []
 
-def detail_scripts(items: Sequence[Item]) -> list[str]:
-    """details/0.js, details/1.js, ...: what the cards show, CHUNK images each."""
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    return [f"TMUAD_GALLERY.detail({n}, {_script([_detail(i) for i in chunk])});\n" for n, chunk in enumerate(chunks)]
+    def _write_details(self) -> None:
+        number = (self._count - 1) // CHUNK
+        self._write(f"details/{number}.js", f"TMUAD_GALLERY.detail({number}, {_script(self._details)});\n")
+        self._details = []
 
 
 def _detail(item: Item) -> dict[str, Any]:

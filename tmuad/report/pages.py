@@ -16,6 +16,7 @@ from tmuad.parquet import write_artifact
 from tmuad.report.markdown import percent, with_interval
 from tmuad.report.models import COLUMNS, Row
 from tmuad.report.panels import INDEX, SHEET, STRIP, named_kind
+from tmuad.report.paper.style import STYLE
 from tmuad.report.tables import (
     FIGURES,
     PROBLEM_COLUMNS,
@@ -65,28 +66,37 @@ _POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inl
 _GROUPS = (("image AUROC", 4), ("pixel AUROC", 4))
 
 
-def write_page(reports: Path, results: Sequence[UnitResult], models: tuple[str, Sequence[Row]] = ("", ())) -> None:
+def write_page(
+    reports: Path,
+    results: Sequence[UnitResult],
+    models: tuple[str, Sequence[Row]] = ("", ()),
+    further: Sequence[str] = (),
+    links: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write `reports`/index.html; panels are found in `reports`/panels/<unit>. `models`: title and rows of their table.
+
+    `further` are sections of the page that come last, ready to stand in it, and `links` (anchor, name) lead to them.
 
     Raises:
         ArtifactError: a panels.json is there but cannot be read.
     """
-    body = [_head(results), _summary(results)]
+    body = [_head(results, links), _summary(results)]
     body += [_unit(reports, result) for result in results if result.metrics is not None]
-    body.append(_problems(results))
-    body.append(_words(escape(models[0]), COLUMNS, models[1]))
+    body += [_problems(results), _words(escape(models[0]), COLUMNS, models[1]), *further]
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>tmuad results</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{''.join(body)}</body>\n</html>\n"
+        f"<title>tmuad results</title>\n<style>{_STYLE}{STYLE if further else ''}</style>\n</head>\n"
+        f"<body>\n{''.join(body)}</body>\n</html>\n"
     )
     write_artifact(reports / "index.html", page.encode())
 
 
-def _head(results: Sequence[UnitResult]) -> str:
+def _head(results: Sequence[UnitResult], further: Sequence[tuple[str, str]]) -> str:
     ran = [r.unit for r in results if r.metrics is not None]
-    links = " ".join(f'<a href="#{_anchor(unit)}">{escape(unit)}</a>' for unit in ran)
+    places = [(_anchor(unit), unit) for unit in ran] + list(further)
+    links = " ".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in places)
     count = f"<p class=note>{_plural(len(ran), 'unit')} evaluated.</p>"
     return f"<header><h1>tmuad results</h1>{count}<nav>{links}</nav></header>\n"
 

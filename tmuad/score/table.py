@@ -33,10 +33,7 @@ def finding_rows(result: BankResult) -> list[dict[str, Any]]:
 
 def read_results(scores: pa.Table, findings: pa.Table) -> list[BankResult]:
     """The results behind `result_row` and `finding_rows`, in the order of `scores`."""
-    found: dict[str, list[Finding]] = {}
-    for row in findings.to_pylist():
-        region = np.array(row.pop("region"), dtype=np.uint32)
-        found.setdefault(row.pop("image_id"), []).append(Finding(**row, region=region))
+    found = read_findings(findings)
     results = []
     for i in range(scores.num_rows):
         row = {name: scores[name][i] for name in scores.column_names}
@@ -54,6 +51,15 @@ def read_results(scores: pa.Table, findings: pa.Table) -> list[BankResult]:
             )
         )
     return results
+
+
+def read_findings(table: pa.Table) -> dict[str, list[Finding]]:
+    """image_id -> the findings behind `finding_rows`, in their order; images without any are left out."""
+    found: dict[str, list[Finding]] = {}
+    for row in table.to_pylist():
+        region = np.array(row.pop("region"), dtype=np.uint32)
+        found.setdefault(row.pop("image_id"), []).append(Finding(**row, region=region))
+    return found
 
 
 def open_regions(segments: pa.Table) -> dict[str, list[Runs]]:

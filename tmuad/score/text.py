@@ -4,12 +4,11 @@ The paper marks the merged mask of a class that differs from the most similar no
 finding of its own, with the objects it concerns, so that the map shows the one extra part and not its rightful twins.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from cydifflib import SequenceMatcher
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -36,33 +35,12 @@ class Finding:
     where: str  # grid cells in words
 
 
-def nearest_text(text: str, unique_texts: Mapping[str, int]) -> tuple[int, float]:
-    """Index of the entry whose text is most similar, and the similarity (Ratcliff-Obershelp [55]) in 0..1.
-
-    Equal to one `difflib.SequenceMatcher(autojunk=False).ratio()` per entry, first of equals; cheap upper bounds and the
-    folding of equal texts only save work.
-    """
-    if text in unique_texts:
-        return unique_texts[text], 1.0
-    matcher = SequenceMatcher(None, "", text, autojunk=False)  # caches what it knows of the second text
-    best, best_ratio = -1, -1.0
-    for other, index in unique_texts.items():
-        matcher.set_seq1(other)
-        if matcher.real_quick_ratio() <= best_ratio or matcher.quick_ratio() <= best_ratio:
-            continue
-        ratio = matcher.ratio()
-        if ratio > best_ratio:
-            best, best_ratio = index, ratio
-    return best, best_ratio
-
-
 def find_differences(query: ImageDescription, bank: TextBank, params: TextScoreParams) -> tuple[list[Finding], int]:
     """Findings for `query`, and the index of T_sim in the bank (-1 for an empty bank)."""
     if not bank.entries:
         return [], -1
     strict = params.strict(len(bank.entries))
-    texts = bank.unique_texts if params.similar == "text" else bank.texts_nearest_in_counts(query)
-    index, _ = nearest_text(query.text, texts)
+    index = bank.nearest(query) if params.similar == "text" else bank.nearest_among_counts(query)
     similar = bank.entries[index]
     findings: list[Finding] = []
     present = masks.union([o.runs for o in query.objects], bank.shape)

@@ -23,12 +23,13 @@ from pathlib import Path  # noqa: E402
 
 from tmuad.config import load_params  # noqa: E402
 from tmuad.errors import ends_in_words  # noqa: E402
+from tmuad.executors import executing  # noqa: E402
 
 PER_UNIT = (
     "prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context",
 )  # fmt: skip
 PER_GROUP = ("finetune_group",)
-GLOBAL = ("settings", "demo", "report", "warehouse", "checks", "gallery")
+GLOBAL = ("settings", "demo", "tables", "report", "warehouse", "checks", "gallery")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,12 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         stage = importlib.import_module(f"tmuad.stages.{options.stage}")
-        if options.unit is None:
-            stage.run(params)
-        else:
-            if options.stage in PER_UNIT:
-                params.unit(options.unit)
-            stage.run(params, options.unit)
+        if options.stage in PER_UNIT:
+            params.unit(options.unit)
+        with executing(params):
+            stage.run(params, *([] if options.unit is None else [options.unit]))
     return ended.status
 
 

@@ -44,11 +44,17 @@ def run(params: Params, unit: str) -> None:
         patches = CosinePatchBank.fit(patches_of(train), params.patch_bank)
     else:
         learnt = learn_patches(params, task, train, patches_of)
-        placing = sorted(train, key=lambda ref: ref.image_id)[:PLACED]
-        normals = list(fork_map(learnt.maps_of, placing, params.data.workers))
-        patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight)
-        patches = patches.calibrate(list(fork_map(learnt.maps_of, held_out, params.data.workers)))
+        normals, others = (
+            list(fork_map(learnt.maps_of, _some(refs), params.data.workers)) for refs in (train, held_out)
+        )
+        patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight).calibrate(others)
     patches.save(paths.patch_bank)
 
     objects = fit_object_bank(objects_of, train, params.object_bank)
-    objects.calibrate(objects_of(held_out, objects.by_class)).save(paths.object_bank)
+    normal = objects_of(held_out, objects.by_class)
+    objects.calibrate(normal, params.object_bank.max_memory).save(paths.object_bank)
+
+
+def _some(images: list[ImageRef]) -> list[ImageRef]:
+    """As many as it takes to tell what is normal where, drawn by their digests."""
+    return sorted(images, key=lambda ref: ref.image_id)[:PLACED]

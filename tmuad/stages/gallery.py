@@ -25,9 +25,10 @@ STEM = 20  # hex digits of an image id that name its files
 
 def run(params: Params) -> None:
     gallery = Gallery(REPORTS / "gallery")
-    items = [item for unit in params.units for item in _items(params, unit, gallery)]
-    items.sort(key=lambda item: (item.card.unit, item.card.image))
-    gallery.finish(items)
+    for unit in sorted(params.units):  # one unit's images are in memory at a time
+        for item in sorted(_items(params, unit, gallery), key=lambda item: item.card.image):
+            gallery.add(item)
+    gallery.finish()
 
 
 def _items(params: Params, unit: str, gallery: Gallery) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tmuad.cache import Cache
+from tmuad.cache import open_cache
 from tmuad.config import Params
 from tmuad.data.manifest import SCHEMA, build_manifest, write_problems
 from tmuad.parquet import write_parquet
@@ -20,7 +20,7 @@ def run(params: Params, unit: str) -> None:
         shots=data.shots,
         shots_seed=data.shots_seed,
         bits=data.bits,
-        cache=Cache(Path(data.cache)),
+        cache=open_cache(data.cache),
         workers=data.workers,
     )
     write_parquet(manifest, paths.manifest, SCHEMA)

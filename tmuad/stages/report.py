@@ -10,6 +10,8 @@ from tmuad.parquet import read_parquet, write_artifact
 from tmuad.report.models import models_in_use, models_markdown, models_title
 from tmuad.report.pages import write_page
 from tmuad.report.panels import Example, choose_examples, write_panels
+from tmuad.report.paper.collect import collect
+from tmuad.report.paper.page import LINKS, sections
 from tmuad.report.tables import load_results, results_csv, results_markdown
 from tmuad.score.fuse import load_calibration
 from tmuad.stages.maps import bank_maps, truth_masks
@@ -24,7 +26,7 @@ def run(params: Params) -> None:
     title, models = models_title(params), models_in_use(params)
     write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(title, models)).encode())
     write_artifact(REPORTS / "results.csv", results_csv(results).encode())
-    write_page(REPORTS, results, (title, models))
+    write_page(REPORTS, results, (title, models), sections(REPORTS, params, collect(params)), LINKS)
     promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
     write_artifact(REPORTS / "thresholds.md", markdown(promises).encode())
 

@@ -23,7 +23,8 @@ import socket  # noqa: E402
 import sys  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
-MODULES = ("tmuad.stages.__main__", "tmuad.arrivals.__main__")  # what it runs: each has `main(arguments) -> status`
+# What it runs: each has `main(arguments) -> status`.
+MODULES = ("tmuad.stages.__main__", "tmuad.arrivals.__main__", "tmuad.ablate.__main__")
 PRELOADED = (  # in the order in which a run needs them
     "tmuad.stages.__main__",
     "tmuad.stages.prepare",

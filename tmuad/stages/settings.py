@@ -1,7 +1,7 @@
 """What is in force: params.yaml under its profile, the digests of the weights, the object names.
 
 The other stages depend on parts of this file, so that whatever way a setting is changed, what follows from it runs again.
-How fast things run (device, batch, processes) is no part of it.
+How fast and where things run (device, batch, processes, cluster) is no part of it.
 """
 
 from typing import Any
@@ -16,7 +16,10 @@ from tmuad.workspace import SETTINGS
 
 
 def run(params: Params) -> None:
-    speed: Any = {"units": True, "data": {"cache", "workers"}, "compute": {"device", "batch", "threads", "weights"}}
+    speed: Any = {
+        "units": True, "executor": True, "ray": True,
+        "data": {"cache", "workers"}, "compute": {"device", "batch", "threads", "weights"},
+    }  # fmt: skip
     content = params.model_dump(mode="json", exclude=speed)
     content["finetune"]["backend"] = params.finetune.backend
     if model_slots(params):

@@ -3,10 +3,11 @@
 It is rebuilt from scratch each time and is never an input of anything: equal rows give different bytes (design, section 5).
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from tmuad.warehouse.schema import (
 )
 from tmuad.warehouse.views import COLUMNS, VIEWS
 from tmuad.workspace import ARRIVALS, NAMES
+
+DECLARED = 1_000_000  # rows up to which a table's keys are declared
+BATCH = 100_000  # rows that are read at once
 
 _CELLS = "[" + ", ".join(f"'{name}'" for name in READING_ORDER) + "]"
 _THIRD = "least(2, greatest(0, CAST(trunc({} * 3) AS INTEGER)))"  # as tmuad.describe.position.cell
@@ -76,10 +80,13 @@ def build(
         temporary.unlink(missing_ok=True)
         with duckdb.connect(str(temporary)) as connection:
             connection.begin()  # one transaction: a commit for each of a hundred comments takes a second
+            keyed = _keyed([artifacts_root / unit for unit in units])
             for name, table in TABLES.items():
-                _create(connection, name, table)
+                _create(connection, name, table, keyed)
             for unit in sorted(units):
                 _fill(connection, artifacts_root / unit, unit, names_root, arrivals_root)
+            for name in TABLES.keys() - keyed:
+                _check_keys(connection, name, TABLES[name], artifacts_root)
             _insert(connection, "versions", _versions(artifacts_root, sorted(units)), str(artifacts_root))
             for name, (sql, comment) in VIEWS.items():
                 connection.execute(f"CREATE VIEW {name} AS {sql}")
@@ -100,17 +107,15 @@ def build(
 def _fill(
     connection: duckdb.DuckDBPyConnection, folder: Path, unit: str, names_root: Path, arrivals_root: Path
 ) -> None:
-    read: dict[str, pa.Table] = {}
-    for name, table in TABLES.items():
-        artifact = folder / table.file
-        if table.file and artifact.is_file():
-            read[name] = _read(artifact, unit, table.schema)
-        elif name == "images":
-            raise ArtifactError(f"{artifact}: no such file; run `dvc repro` for the unit '{unit}' first")
-    _insert(connection, "units", _unit_row(folder, unit, read["images"]), str(folder))
-    _insert(connection, "classes", _class_rows(unit, read, names_root), str(folder))
-    for name, rows in read.items():
-        _insert(connection, name, rows, str(folder / TABLES[name].file))
+    files = {name: folder / table.file for name, table in TABLES.items() if table.file}
+    if not files["images"].is_file():
+        raise ArtifactError(f"{files['images']}: no such file; run `dvc repro` for the unit '{unit}' first")
+    files = {name: file for name, file in files.items() if file.is_file()}
+    _insert(connection, "units", _unit_row(folder, unit, files["images"]), str(folder))
+    _insert(connection, "classes", _class_rows(unit, files, names_root), str(folder))
+    for name, file in files.items():
+        for rows in _read(file, unit, TABLES[name].schema):
+            _insert(connection, name, rows, str(file))
     connection.execute(f"INSERT INTO objects {_OBJECTS}", [unit, unit])
     if log := read_log(arrivals_root / f"{unit}.csv"):
         rows = [pa.array([unit] * len(log)), pa.array(list(log)), pa.array(list(log.values()), pa.timestamp("s"))]
@@ -119,13 +124,46 @@ def _fill(
         connection.unregister("incoming")
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> None:
+def _keyed(folders: Sequence[Path]) -> set[str]:
+    """Tables whose keys are declared: an index of millions of digests would take gigabytes of memory and most of the time.
+
+    Those of the others are checked once all rows are in.
+    """
+    rows = dict.fromkeys(TABLES, 0)
+    for name, table in TABLES.items():
+        for file in (folder / table.file for folder in folders if table.file):
+            if file.is_file():
+                with contextlib.suppress(pa.ArrowException):  # it is named when it is read
+                    rows[name] += pq.read_metadata(file).num_rows
+    rows["objects"] = rows["descriptions"]
+    keyed: set[str] = set()
+    for name, table in TABLES.items():
+        if rows[name] <= DECLARED and (not table.parent or table.parent in keyed):
+            keyed.add(name)
+    return keyed
+
+
+def _check_keys(connection: duckdb.DuckDBPyConnection, name: str, table: Table, root: Path) -> None:
+    """What a declared key does, after the fact. Raises ArtifactError."""
+    key = _columns(table.key)
+    wrong = {"the key stands twice": f"SELECT {key} FROM {name} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"}
+    if table.parent:
+        other = _columns(TABLES[table.parent].key)
+        there = f"no such row in {table.parent}"
+        wrong[there] = f"SELECT {key} FROM {name} ANTI JOIN {table.parent} USING ({other}) LIMIT 1"
+    for reason, sql in wrong.items():
+        if found := connection.execute(sql).fetchone():
+            raise _unfit(str(root / str(found[0]) / (table.file or name)), f"{reason}: {', '.join(map(str, found))}")
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table, keyed: set[str]) -> None:
     connection.register("incoming", table.schema.empty_table())
     types = connection.execute("SELECT column_name, column_type FROM (DESCRIBE incoming)").fetchall()
     connection.unregister("incoming")
     lines = [f'"{column}" {kind}' for column, kind in types]
-    lines.append(f"PRIMARY KEY ({_columns(table.key)})")
-    if table.parent:
+    if name in keyed:
+        lines.append(f"PRIMARY KEY ({_columns(table.key)})")
+    if name in keyed and table.parent:
         key = _columns(TABLES[table.parent].key)
         lines.append(f"FOREIGN KEY ({key}) REFERENCES {table.parent} ({key})")
     connection.execute(f"CREATE TABLE {name} ({', '.join(lines)})")
@@ -152,11 +190,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, so
     try:
         connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
     except duckdb.ConstraintException as error:
-        reason = str(error).partition("\n")[0]
-        raise ArtifactError(
-            f"{source}: does not fit the unit's other artifacts: {reason}. They stem from different runs; run `dvc repro`"
-        ) from None
+        raise _unfit(source, str(error).partition("\n")[0]) from None
     connection.unregister("incoming")
+
+
+def _unfit(source: str, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"{source}: does not fit the unit's other artifacts: {reason}. They stem from different runs; run `dvc repro`"
+    )
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, what: str, comment: str) -> None:
@@ -164,25 +205,41 @@ def _comment(connection: duckdb.DuckDBPyConnection, what: str, comment: str) -> 
     connection.execute(f"COMMENT ON {what} IS '{quoted}'")
 
 
-def _read(artifact: Path, unit: str, schema: pa.Schema) -> pa.Table:
-    """The artifact's rows under `schema`, in its order: other columns are left out, absent ones are NULL."""
-    try:
-        found = pq.read_table(artifact)
-        columns = [
-            found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type)
-            for field in schema
-            if field.name != "unit"
-        ]
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{artifact}: not readable ({error}); delete it and run `dvc repro`") from None
+def _read(artifact: Path, unit: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The artifact's rows under `schema`, in its order, BATCH at once: other columns are left out, absent ones are NULL."""
     nullable = pa.schema([field.with_nullable(True) for field in schema])
-    return pa.table([pa.array([unit] * len(found), pa.string()), *columns], schema=nullable)
+    wanted = [field for field in schema if field.name != "unit"]
+    try:
+        with pq.ParquetFile(artifact) as file:
+            there = set(file.schema_arrow.names)
+            present = [field.name for field in wanted if field.name in there]
+            for batch in file.iter_batches(BATCH, columns=present):
+                n = len(batch)
+                columns = [
+                    batch[field.name].cast(field.type) if field.name in there else pa.nulls(n, field.type)
+                    for field in wanted
+                ]
+                yield pa.table([pa.repeat(pa.scalar(unit, pa.string()), n), *columns], schema=nullable)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(artifact, error) from None
 
 
-def _unit_row(folder: Path, unit: str, images: pa.Table) -> pa.Table:
+def _columns_of(artifact: Path, *names: str) -> pa.Table:
+    try:
+        return pq.read_table(artifact, columns=list(names))
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(artifact, error) from None
+
+
+def _unreadable(artifact: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{artifact}: not readable ({error}); delete it and run `dvc repro`")
+
+
+def _unit_row(folder: Path, unit: str, manifest: Path) -> pa.Table:
     counts: dict[str, Any] = {"train": 0, "validation": 0, "test_good": 0, "test_logical": 0, "test_structural": 0}
-    for split, kind in zip(images["split"].to_pylist(), images["kind"].to_pylist(), strict=True):
-        counts[f"test_{kind}" if split == "test" else split] += 1
+    images = _columns_of(manifest, "split", "kind").group_by(["split", "kind"]).aggregate([([], "count_all")])
+    for row in images.to_pylist():
+        counts[f"test_{row['kind']}" if row["split"] == "test" else row["split"]] += row["count_all"]
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -196,12 +253,13 @@ def _unit_row(folder: Path, unit: str, images: pa.Table) -> pa.Table:
     return pa.Table.from_pylist([row], schema=UNITS_SCHEMA)
 
 
-def _class_rows(unit: str, read: dict[str, pa.Table], names_root: Path) -> pa.Table:
+def _class_rows(unit: str, files: dict[str, Path], names_root: Path) -> pa.Table:
     """Every class that an image of the unit shows or that a person has named."""
     names = load_names(names_root / f"{unit}.yaml")
     seen = set(names)
     for table in ("descriptions", "text_bank"):
-        seen |= set(read[table]["object_class"].to_pylist()) if table in read else set()
+        if table in files:
+            seen |= set(_columns_of(files[table], "object_class")["object_class"].unique().to_pylist())
     rows = [
         {"unit": unit, "object_class": c, "one": noun(c, 1, names), "many": noun(c, 2, names)}
         for c in sorted(seen - {""})

@@ -79,8 +79,8 @@ VIEWS: dict[str, tuple[str, str]] = {
         SELECT v.unit, v.image_id, i.path, v.verdict, v.score, t.path AS nearest_by_text, p.path AS nearest_by_patch,
                c.patch_distance
         FROM verdicts v JOIN images i USING (unit, image_id) LEFT JOIN context c USING (unit, image_id)
-        LEFT JOIN images t ON t.unit = v.unit AND t.image_id = v.nearest_image_id
-        LEFT JOIN images p ON p.unit = v.unit AND p.image_id = c.nearest_by_patch
+        LEFT JOIN (FROM images WHERE split = 'train') t ON t.unit = v.unit AND t.image_id = v.nearest_image_id
+        LEFT JOIN (FROM images WHERE split = 'train') p ON p.unit = v.unit AND p.image_id = c.nearest_by_patch
         ORDER BY v.unit, v.score DESC, i.path
         """,
         "one row per scored image: the normal images it was compared with, by text and by patch",

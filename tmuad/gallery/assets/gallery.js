@@ -8,8 +8,10 @@
   const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7"]; // of reasons, as on verdict cards
   const SORTS = { high: "score, highest first", low: "score, lowest first", near: "nearest to the threshold", name: "name" };
   const DEFAULTS = { unit: "", kind: "", verdict: "", split: "", reason: "", wrong: "", q: "", sort: "high" };
-  const rows = DATA.rows;
+  const rows = DATA.rows, total = DATA.count ?? rows.length; // of very many images, rows come file by file
   const state = { ...DEFAULTS, opacity: 60 };
+  const TALLEST = 8e6; // px
+  let tall = 0;
   let shown = [], cursor = 0, columns = 1, open = -1, byPatch = false, heat = 60;
   const $ = (id) => document.getElementById(id);
   const make = (tag, className, text) => {
@@ -43,7 +45,15 @@
       return wanted === "" || row[PATH].toLowerCase().includes(wanted) || DATA.defects[row[DEFECT]].toLowerCase().includes(wanted);
     },
   };
-  const passes = (row, except) => Object.entries(TESTS).every(([name, test]) => name === except || test(row));
+  const NAMES = Object.keys(TESTS);
+  // Every row is asked once: which of the filters it fails, a bit each. A facet counts the rows that fail none but its own.
+  let failed = new Uint8Array(0);
+  function ask() {
+    const active = NAMES.map((name, bit) => [TESTS[name], 1 << bit]).filter((_, bit) => state[NAMES[bit]] !== "");
+    failed = new Uint8Array(rows.length);
+    for (const [test, bit] of active) for (let index = 0; index < rows.length; index += 1) if (!test(rows[index])) failed[index] |= bit;
+  }
+  const passes = (index, except) => (failed[index] & ~(1 << NAMES.indexOf(except))) === 0;
   const distance = (row) => {
     const threshold = thresholdOf(row);
     return threshold === null ? Infinity : Math.abs(row[SCORE] - threshold) / Math.max(threshold, 1e-9);
@@ -57,14 +67,17 @@
 
   function update(keepOpen) {
     const current = shown[cursor];
-    shown = rows.map((_, index) => index).filter((index) => passes(rows[index], ""));
+    ask();
+    shown = [];
+    for (let index = 0; index < rows.length; index += 1) if (failed[index] === 0) shown.push(index);
     const order = ORDERS[state.sort];
-    shown.sort((a, b) => order(rows[a], rows[b]) || a - b);
+    if (state.sort !== "name") shown.sort((a, b) => order(rows[a], rows[b]) || a - b); // rows stand in the order of names
     cursor = Math.max(0, shown.indexOf(current));
     facets();
     histogram();
     const wrong = shown.reduce((sum, index) => sum + isWrong(rows[index]), 0);
     $("count").replaceChildren(make("b", "", plural(shown.length, "image")), ` of ${rows.length.toLocaleString("en")}`);
+    if (rows.length < total) $("count").append(`, loading ${total.toLocaleString("en")}`);
     if (wrong) $("count").append(", ", make("span", "warn", plural(wrong, "wrong verdict")));
     $("empty").hidden = shown.length > 0;
     if (!keepOpen) $("scroller").scrollTop = 0;
@@ -73,22 +86,24 @@
   }
 
   function facets() {
-    const count = (name, value) => {
-      let sum = 0;
-      for (const row of rows) if (passes(row, name) && value(row)) sum += 1;
-      return sum;
-    };
+    const perValue = { kind: new Array(DATA.kinds.length).fill(0), verdict: [0, 0] }, perReason = new Array(DATA.reasons.length).fill(0);
+    let wrong = 0;
+    for (let index = 0; index < rows.length; index += 1) {
+      const row = rows[index];
+      if (passes(index, "kind")) perValue.kind[row[KIND]] += 1;
+      if (passes(index, "verdict")) perValue.verdict[row[ANOMALOUS]] += 1;
+      if (passes(index, "wrong") && isWrong(row)) wrong += 1;
+      if (passes(index, "reason")) for (const reason of row[REASONS]) perReason[reason] += 1;
+    }
+    const sumOf = (counts) => counts.reduce((sum, count) => sum + count, 0);
     for (const chip of document.querySelectorAll(".chips .chip")) {
       const { facet, value } = chip.dataset;
       chip.setAttribute("aria-pressed", String(state[facet] === value));
-      const column = facet === "kind" ? KIND : ANOMALOUS;
-      chip.querySelector("b").textContent = count(facet, (row) => value === "" || row[column] === Number(value));
+      chip.querySelector("b").textContent = value === "" ? sumOf(perValue[facet]) : perValue[facet][Number(value)];
     }
     $("wrong").setAttribute("aria-pressed", String(state.wrong !== ""));
-    $("wrong").querySelector("b").textContent = count("wrong", isWrong);
-    const perReason = new Map();
-    for (const row of rows) if (passes(row, "reason")) for (const reason of row[REASONS]) perReason.set(reason, (perReason.get(reason) || 0) + 1);
-    const listed = DATA.reasons.map((reason, index) => [index, wordsOf(reason), perReason.get(index) || 0]);
+    $("wrong").querySelector("b").textContent = wrong;
+    const listed = DATA.reasons.map((reason, index) => [index, wordsOf(reason), perReason[index]]);
     listed.sort((a, b) => b[2] - a[2] || (a[1] < b[1] ? -1 : 1));
     const options = listed.filter(([index, , n]) => n > 0 || String(index) === state.reason);
     fill($("reason"), [["", "any"], ...options.map(([index, words, n]) => [String(index), `${words} (${n})`])], state.reason);
@@ -146,15 +161,23 @@
     const width = $("scroller").clientWidth - 32;
     columns = Math.max(1, Math.floor((width + GAP) / (TILE + GAP)));
     const side = Math.floor((width + GAP) / columns) - GAP;
-    $("grid").style.height = `${Math.ceil(shown.length / columns) * (side + LABEL + GAP) + 2 * GAP}px`;
+    tall = Math.ceil(shown.length / columns) * (side + LABEL + GAP) + 2 * GAP;
+    $("grid").style.height = `${Math.min(tall, TALLEST)}px`;
     $("grid").dataset.side = side;
     draw();
   }
 
+  // A browser's pages end at some 30 million pixels. A taller grid is drawn where the scroll bar points to, in proportion.
+  const squeezed = () => tall > TALLEST;
+  const room = (height) => Math.max(1, height - $("scroller").clientHeight);
+  const lookedAt = () => (squeezed() ? $("scroller").scrollTop * (room(tall) / room(TALLEST)) : $("scroller").scrollTop);
+  const lookAt = (y) => { $("scroller").scrollTop = squeezed() ? y * (room(TALLEST) / room(tall)) : y; };
+
   function draw() {
     const scroller = $("scroller"), grid = $("grid"), side = Number(grid.dataset.side), step = side + LABEL + GAP;
-    const first = Math.max(0, Math.floor(scroller.scrollTop / step) - 2) * columns;
-    const last = Math.min(shown.length, (Math.ceil((scroller.scrollTop + scroller.clientHeight) / step) + 2) * columns);
+    const at = lookedAt(), shift = squeezed() ? scroller.scrollTop - at : 0;
+    const first = Math.max(0, Math.floor(at / step) - 2) * columns;
+    const last = Math.min(shown.length, (Math.ceil((at + scroller.clientHeight) / step) + 2) * columns);
     const kept = new Map();
     for (const tile of [...grid.children]) {
       const place = Number(tile.dataset.place);
@@ -168,7 +191,7 @@
       tile.setAttribute("aria-posinset", place + 1);
       tile.setAttribute("aria-setsize", shown.length);
       tile.style.left = `${(place % columns) * (side + GAP)}px`;
-      tile.style.top = `${GAP + Math.floor(place / columns) * step}px`;
+      tile.style.top = `${GAP + Math.floor(place / columns) * step + shift}px`;
       tile.style.width = `${side}px`;
       tile.style.height = `${side + LABEL}px`;
       if (!tile.isConnected) grid.append(tile);
@@ -214,13 +237,32 @@
     cursor = Math.min(shown.length - 1, Math.max(0, to));
     const side = Number($("grid").dataset.side), step = side + LABEL + GAP, scroller = $("scroller");
     const above = Math.floor(cursor / columns) * step, below = above + step + 2 * GAP - scroller.clientHeight;
-    if (scroller.scrollTop > above) scroller.scrollTop = above;
-    if (scroller.scrollTop < below) scroller.scrollTop = below;
+    if (lookedAt() > above) lookAt(above);
+    if (lookedAt() < below) lookAt(squeezed() ? below + step : below); // a pixel of the scroll bar is several of the grid
     draw();
     if (focus) $("grid").querySelector(`[data-place="${cursor}"]`)?.focus({ preventScroll: true });
   }
 
   // --- the card
+
+  // Rows of a large gallery come one file after another, while those that are there can be looked at.
+  let awaited = null; // the picture whose card the address asks for, while its row is yet to come
+  DATA.more = (number, items) => {
+    for (const item of items) rows.push(item);
+  };
+  function load(number) {
+    if (number >= (DATA.files ?? 0)) return;
+    const script = make("script");
+    script.src = `rows/${number}.js`;
+    script.onload = () => {
+      const last = number + 1 === DATA.files;
+      if (last || (number & (number + 1)) === 0) update(true); // after 1, 2, 4, ... files: sorting all each time would take longest
+      if (awaited !== null) unfold(awaited);
+      load(number + 1);
+    };
+    script.onerror = () => $("count").append(make("span", "warn", `, rows/${number}.js could not be loaded`));
+    document.head.append(script);
+  }
 
   const details = new Map(), waiting = new Map();
   DATA.detail = (chunk, items) => {
@@ -402,7 +444,12 @@
     for (const name of Object.keys(DEFAULTS)) state[name] = words.get(name) ?? DEFAULTS[name];
     if (!(state.sort in SORTS)) state.sort = DEFAULTS.sort;
     update(false);
-    const wanted = words.get("open"), index = wanted === null ? -1 : rows.findIndex((row) => row[PICTURE] === wanted);
+    unfold(words.get("open"));
+  }
+
+  function unfold(wanted) {
+    const index = wanted === null ? -1 : rows.findIndex((row) => row[PICTURE] === wanted);
+    awaited = index < 0 && rows.length < total ? wanted : null;
     if (index >= 0) show(index);
     else if ($("card").open) $("card").close();
   }
@@ -511,4 +558,5 @@
   document.addEventListener("keydown", onKey);
   opacity(state.opacity);
   recall();
+  load(0);
 })();

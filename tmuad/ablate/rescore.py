@@ -1,0 +1,148 @@
+"""What a variant changes of the banks' results, and nothing besides: the other banks' are those that the unit has.
+
+A change of weights re-fuses stored results. A change of the text score matches stored descriptions again. A change of an
+image bank clusters cached features again and compares with that bank alone; nothing is encoded twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+
+from tmuad.ablate.patches import Patches
+from tmuad.banks.objects import Labelled
+from tmuad.banks.slots import fit_object_bank, load_patch_bank
+from tmuad.banks.text import TextBank
+from tmuad.cache import Record
+from tmuad.config import Params
+from tmuad.describe.description import ImageDescription
+from tmuad.describe.table import read_descriptions
+from tmuad.encode.features import object_features, patch_image, region_features
+from tmuad.encode.slots import feature_task
+from tmuad.engine import ImageRef, map_images
+from tmuad.masks import Runs
+from tmuad.parquet import read_parquet
+from tmuad.score.banks import BankResult
+from tmuad.score.table import open_regions, read_results
+from tmuad.score.text import find_differences
+from tmuad.stages.common import shape_of, unit_images
+from tmuad.workspace import UnitPaths
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """The banks' results under a variant, for the held-out and the test images."""
+
+    results: list[BankResult]
+    seconds: dict[str, float]  # "fit": in all; "compare": per image. Measured, and so another number in each run
+    by_class: bool  # whether the object bank knows classes
+
+
+@dataclass(frozen=True)
+class FittedUnit:
+    """A fitted unit as ablations look at it. Everything is read once, when it is first asked for."""
+
+    unit: str
+    params: Params  # in force
+
+    @cached_property
+    def paths(self) -> UnitPaths:
+        return UnitPaths(self.unit)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        manifest: pd.DataFrame = read_parquet(self.paths.manifest).to_pandas()
+        return manifest
+
+    @cached_property
+    def descriptions(self) -> dict[str, ImageDescription]:
+        return {d.image_id: d for d in read_descriptions(read_parquet(self.paths.descriptions))}
+
+    @cached_property
+    def results(self) -> list[BankResult]:
+        return read_results(read_parquet(self.paths.bank_scores), read_parquet(self.paths.bank_findings))
+
+    @cached_property
+    def regions(self) -> dict[str, list[Runs]]:
+        return open_regions(read_parquet(self.paths.segments, ["image_id", "source", "runs"]))
+
+    @cached_property
+    def by_class(self) -> bool:
+        """As the stage `fuse` says it: whether any image shows an object of a class."""
+        return any(d.classes for d in self.descriptions.values())
+
+    def images(self, *splits: str) -> list[ImageRef]:
+        return unit_images(self.unit, self.params, splits)
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """Features of every image, from the per-image cache."""
+        images = self.images("train", "validation", "test")
+        task = feature_task(self.params, self.unit)
+        return {ref.image_id: r for ref, r in zip(images, map_images(task, images, self.params.data), strict=True)}
+
+    @cached_property
+    def patches(self) -> Patches:
+        size = self.params.data.size
+        shown = {i: patch_image(record, self.descriptions[i], size) for i, record in self.records.items()}
+        asked = self.images("validation", "test")
+        return Patches(self.unit, self.params, self.images("train"), self.images("validation"), asked, shown)
+
+    def objects(self, images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for ref in images:
+            record = self.records[ref.image_id]
+            yield object_features(record, self.descriptions[ref.image_id]) if by_class else region_features(record)
+
+
+def rescore(fitted: FittedUnit, changed: Params) -> Rescored:
+    """The results under the parameters `changed`, which differ from those in force in `fuse` and the banks alone."""
+    results, by_class = fitted.results, fitted.by_class
+    seconds: dict[str, float] = {}
+    if changed.text_score != fitted.params.text_score:
+        results = _texts(fitted, changed, results)
+    if changed.object_bank != fitted.params.object_bank:
+        results, by_class = _objects(fitted, changed, results)
+    if changed.patch_bank != fitted.params.patch_bank:
+        again = encoded_by(fitted, changed, changed.patch_bank.encoders != fitted.params.patch_bank.encoders)
+        bank = again.patches.refitted(changed.patch_bank)
+        results = [replace(r, patch_distance=bank.distances[r.image_id]) for r in results]
+        seconds = bank.seconds
+    return Rescored(results, seconds, by_class)
+
+
+def encoded_by(fitted: FittedUnit, changed: Params, other: bool) -> FittedUnit:
+    """The unit with the features of the encoders of `changed`, where these are `other` ones."""
+    return FittedUnit(fitted.unit, changed) if other else fitted
+
+
+def compared_again(fitted: FittedUnit) -> Rescored:
+    """The results that the unit has, and what it takes to compare an image with its own patch bank."""
+    seconds = fitted.patches.seconds(load_patch_bank(fitted.paths.patch_bank))
+    return Rescored(fitted.results, {"compare": seconds}, fitted.by_class)
+
+
+def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
+    entries = read_descriptions(read_parquet(fitted.paths.text_entries))
+    bank = TextBank(entries, shape_of(changed))
+    again = []
+    for result in results:
+        findings, index = find_differences(fitted.descriptions[result.image_id], bank, changed.text_score)
+        nearest = bank.entries[index].image_id if index >= 0 else ""
+        again.append(replace(result, findings=findings, nearest=nearest))
+    return again
+
+
+def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> tuple[list[BankResult], bool]:
+    fitted = encoded_by(fitted, changed, changed.object_bank.encoder != fitted.params.object_bank.encoder)
+    train, held_out = fitted.images("train"), fitted.images("validation")
+    bank = fit_object_bank(fitted.objects, train, changed.object_bank)
+    bank = bank.calibrate(fitted.objects(held_out, bank.by_class))
+    by_class = bank.by_class
+    again = []
+    for result in results:
+        record, description = fitted.records[result.image_id], fitted.descriptions[result.image_id]
+        labels, features = object_features(record, description) if by_class else region_features(record)
+        shown = [o.runs for o in description.objects] if by_class else fitted.regions.get(result.image_id, [])
+        again.append(replace(result, regions=shown, region_distance=bank.distances(labels, features)))
+    return again, by_class

@@ -1,0 +1,1 @@
+"""The paper's tables and figures: its printed numbers beside those of the units at hand."""
