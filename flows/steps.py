@@ -350,7 +350,7 @@ def _next_version(context: Context) -> str:
 def _refresh_reports(context: Context) -> list[str]:
     """Bring reports/ up to date; the stages whose files git is to keep. A failure is told, and stops no promotion."""
     done = []
-    for stage in ("report", "warehouse", "checks", "gallery"):
+    for stage in ("tables", "report", "warehouse", "checks", "gallery"):
         try:
             context.dvc.call("reproduce", targets=[stage], single=True)
             done.append(stage)
