@@ -35,8 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from tmuad.cache import Record, unseal
 from tmuad.config import DataParams, DemoParams, Params, SegmentParams, parse_params
-from tmuad.encode.defects import DefectTask
-from tmuad.encode.features import FeatureTask
+from tmuad.encode.features import DefectTask, FeatureTask
 from tmuad.encode.filters import FilterEncoder
 from tmuad.engine import ImageRef, Task, executing, map_images
 from tmuad.executors.ray_worker import Outcome, Parcel

@@ -106,10 +106,13 @@ def test_a_scratch_that_was_learnt_with_the_rest_is_found_and_told():
     model = PatchModel.fit(images, PatchBankParams(clusters=10, dimensions=8), ())
     maps = unusual_maps(model, [(model(i), i.classes) for i in images], 0.2)
     found = odd_surfaces(ids(30), maps)
-    assert found[0].images == (ids(30)[4],) and found[0].kind == "odd one out" and "at the top right" in found[0].what
+    assert found[0].images == (ids(30)[4],) and found[0].kind == "look first"
+    assert found[0].what == "Number 1 of 30 by its most unusual patch, which is at the top right."
     x0, y0, x1, y1 = found[0].box
-    assert x0 <= 12.5 / 16 <= x1 and y0 <= 4.5 / 16 <= y1 and len(found) <= 2
-    assert odd_surfaces(ids(7), maps[:7]) == [] and odd_surfaces(ids(30), [maps[0]] * 30) == []
+    assert x0 <= 12.5 / 16 <= x1 and y0 <= 4.5 / 16 <= y1
+    order = sorted(range(30), key=lambda i: -maps[i].max())
+    assert [r.images for r in found] == [(ids(30)[i],) for i in order[:3]]  # at least three, or a twentieth
+    assert len(odd_surfaces(ids(100), [maps[0]] * 100)) == 5 and odd_surfaces(ids(7), maps[:7]) == []
 
 
 # --- descriptions

@@ -119,6 +119,16 @@ def open_cache(place: str, workspace: Path = Path()) -> Cache:
     return Cache(workspace / place)
 
 
+def anchored(place: str, workspace: Path) -> str:
+    """`place` as any working folder may name it."""
+    return place if "://" in place else str(workspace / place)
+
+
+def scratch_folder(place: str) -> Path:
+    """For what may be lost and is no record: in the cache where that is a folder."""
+    return Path(".tmuad-cache" if "://" in place else place)
+
+
 class MemoryCache(Cache):
     """Entries that travel: those a worker is given, and those it made."""
 

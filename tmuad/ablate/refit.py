@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tmuad.ablate.rescore import FittedUnit
+from tmuad.cache import anchored
 from tmuad.config import Params
 
 STAGES = ("prepare", "segment", "finetune", "describe", "text_bank", "feature_banks", "score")
@@ -39,6 +40,6 @@ def _anchored(params: Params, unit: str, here: Path) -> Params:
     """`params` with this unit alone, and paths that hold in any working folder."""
     settings = params.unit(unit)
     root = settings.model_copy(update={"root": str(here / settings.root)})
-    data = params.data.model_copy(update={"cache": str(here / params.data.cache)})
+    data = params.data.model_copy(update={"cache": anchored(params.data.cache, here)})
     weights = params.compute.model_copy(update={"weights": str(here / params.compute.weights)})
     return params.model_copy(update={"units": {unit: root}, "data": data, "compute": weights})

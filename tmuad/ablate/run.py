@@ -17,7 +17,7 @@ from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
 from tmuad.ablate.variants import Variant, check_all, check_weights, load_variants, named, params_of, selected
 from tmuad.banks.remembered import learnt_from
-from tmuad.cache import Cache, Record, fingerprint
+from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import Params
 from tmuad.encode.features import DefectTask
 from tmuad.encode.slots import feature_task
@@ -60,7 +60,7 @@ def run_variants(
     params: Params, unit: str, variants: Mapping[str, Variant], inputs: Mapping[str, str]
 ) -> dict[str, Outcome]:
     """The outcome of each variant; one that was run before on the same inputs, by the same code, comes from the cache."""
-    cache, source = Cache(Path(params.data.cache)), _source_digest()
+    cache, source = open_cache(params.data.cache), _source_digest()
     outcomes: dict[str, Outcome] = {}
     keys = {n: _key(params, unit, n, v, inputs, source) for n, v in variants.items()}
     for name in variants:

@@ -7,6 +7,8 @@ ADVICE = {
     "too low.",
     "odd one out": "Look at it: if it is no good part, remove it, or whatever is wrong in it will count as normal. If it is "
     "good, add more images like it.",
+    "look first": "Of all normal images these look most like defective ones. Most will be fine: look at them before any other, "
+    "and remove what is scratched, dented or dirty.",
     "class in one image": "Is it a part that belongs there? Then add images that show it; a single one sets no range. Else "
     "remove the image.",
     "range of one image": "Look whether the object is whole and well segmented. If it is good, add images like it; else remove "

@@ -1,8 +1,8 @@
-"""What the patch bank tells of a set of normal images: surfaces that look defective to it.
+"""What the patch bank tells of a set of normal images: which surfaces look most defective to it.
 
-The bank is asked about the images that it was learnt from. That a scratch is among them costs it little: one image in
-many moves neither centroids nor the detector of simulated defects much, and each image is held against how high the
-others go. It is the model that the stage feature_banks learns, so whichever of the two comes first does the work for both.
+The model is learnt from a part of the images and asked about all. That a scratch is among those it learnt from costs
+little: one image in many moves neither centroids nor the detector of simulated defects much. It is the model that the
+stage feature_banks learns, so whichever of the two comes first does the work for both.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from tmuad.banks.patches import PLACED, MapsOf, PatchBank
 from tmuad.describe.position import cell
 from tmuad.score.sentences import at
 
-OUTLIER = 3.0  # robust standard deviations of the images' maxima from which an image is the odd one out
+SHARE = 0.05  # of the images are shown, the most defective-looking ones first
+LEAST, MOST = 3, 20  # images shown, whatever the share
 FEWEST = 8  # images; with fewer, what is usual is not known
 SIDE = 0.06  # of the image's: half the box around the place
 
@@ -28,22 +29,19 @@ def unusual_maps(model: PatchModel, normals: Sequence[MapsOf], distance_weight: 
 
 
 def odd_surfaces(image_ids: Sequence[str], maps: Sequence[Matrix]) -> list[Remark]:
-    """Images whose most unusual patch is more so than that of the others, by far."""
+    """The images with the most unusual patches, by the maxima of their `maps`: a list to look through, not a finding.
+
+    Faint defects do not stand out of the normal images' own spread, yet they gather at its upper end.
+    """
     if len(maps) < FEWEST:
         return []
     worst = np.array([float(m.max()) for m in maps])
-    middle = float(np.median(worst))
-    # From above alone: below the middle lie the images in which nothing at all stands out.
-    deviation = max(1.4826 * float(np.median(np.abs(worst - middle))), 1e-6)
+    count = min(MOST, max(LEAST, int(np.ceil(SHARE * len(maps)))))
     remarks = []
-    for i in np.flatnonzero(worst > middle + OUTLIER * deviation).tolist():
+    for rank, i in enumerate(np.argsort(-worst, kind="stable")[:count].tolist()):
         row, column = np.unravel_index(int(maps[i].argmax()), maps[i].shape)
         y, x = (row + 0.5) / maps[i].shape[0], (column + 0.5) / maps[i].shape[1]
-        deviations = (worst[i] - middle) / deviation
-        what = (
-            f"Its surface looks defective {at(cell(x, y))}: the most unusual patch lies {deviations:.1f} deviations above "
-            "that of the median image."
-        )
+        what = f"Number {rank + 1} of {len(maps)} by its most unusual patch, which is {at(cell(x, y))}."
         box = (max(0.0, x - SIDE), max(0.0, y - SIDE), min(1.0, x + SIDE), min(1.0, y + SIDE))
-        remarks.append(Remark("odd one out", (image_ids[i],), what, float(deviations), box))
-    return sorted(remarks, key=lambda remark: (-remark.weight, remark.images))
+        remarks.append(Remark("look first", (image_ids[i],), what, float(worst[i]), box))
+    return remarks

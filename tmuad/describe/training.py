@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tmuad.cache import scratch_folder
 from tmuad.config import Params
 from tmuad.config_models import ClipFinetuneParams
 from tmuad.data.object_names import data_set_of
@@ -85,7 +86,7 @@ def tune(params: Params, units: Sequence[str]) -> TunedClip:
     pixels = _load(params, [found[i] for i in sampled.chosen])
     # Not the keys alone: another segmenter may find other pixels under the same number.
     mark = hashlib.sha256(sampled.digest(keys).encode() + pixels.tobytes()).hexdigest()
-    return finetune_clip(pixels, sampled, mark, tuned, params.compute, Path(params.data.cache) / "finetune")
+    return finetune_clip(pixels, sampled, mark, tuned, params.compute, scratch_folder(params.data.cache) / "finetune")
 
 
 def _load(params: Params, crops: Sequence[Crop]) -> NDArray[np.uint8]:

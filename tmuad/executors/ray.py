@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tmuad.cache import Cache, Record, open_cache, unseal
+from tmuad.cache import Cache, Record, anchored, open_cache, unseal
 from tmuad.config_models import PlacementParams, RayParams
 from tmuad.executors.local import LocalExecutor
 from tmuad.executors.ray_connect import connect
@@ -88,12 +88,12 @@ class RayExecutor:
     def _connect(self, work: Work) -> None:
         if self._ray is None:
             self._ray, self._pid = connect(self.params), os.getpid()
-            self._place = _absolute(work.data.cache)
+            self._place = anchored(work.data.cache, Path.cwd())
             self._cache = open_cache(self._place)
             self._cache.write(self._token, SEEN, b"")
 
     def _carries(self, work: Work) -> bool:
-        return self.params.carry == "always" or _absolute(work.data.cache) != self._place
+        return self.params.carry == "always" or anchored(work.data.cache, Path.cwd()) != self._place
 
     def _through(self, prior: Mapper, batches: Sequence[Batch]) -> Iterator[Batch]:
         """`batches`, each once all of it is through `prior`. Their images stay together: the same batches, the same bits."""
@@ -127,7 +127,3 @@ def _keep(mapper: Mapper, outcome: Outcome) -> None:
     for image_id, kind, entry in outcome.entries:
         mapper.cache.write(image_id, kind, entry)
     mapper.cache.refused = mapper.cache.refused or outcome.refused
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else str(Path(place).resolve())

@@ -14,6 +14,16 @@ from tmuad.evaluate.cells import Key
 from tmuad.report.paper.scopes import Scope
 from tmuad.report.paper.sources import Found, Sources, first_of, mean_of
 
+VERDICTS = (
+    "holds",
+    "holds, within noise",
+    "undecided: equal",
+    "does not hold, within noise",
+    "does not hold",
+    "not run",
+)
+SAME = 1e-9  # figures that differ by less are equal
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -40,9 +50,11 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        """holds | holds within noise | does not hold | does not hold, within noise | not run."""
+        """One of VERDICTS."""
         if self.needs:
             return "not run"
+        if abs(self.values[0] - self.values[1]) < SAME:
+            return "undecided: equal"
         holds = self.values[0] > self.values[1]
         low, high = self.difference or (0.0, 0.0)
         clear = low > 0 if holds else high < 0

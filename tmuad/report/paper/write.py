@@ -10,7 +10,7 @@ from typing import Any
 
 from tmuad.parquet import write_artifact
 from tmuad.report.markdown import markdown_table
-from tmuad.report.paper.claims import Judged
+from tmuad.report.paper.claims import VERDICTS, Judged
 from tmuad.report.paper.layout import TABLE_TITLES, Line
 from tmuad.report.paper.reference import ROMAN, Note, Reference
 
@@ -222,8 +222,7 @@ def claim_rows(claims: Sequence[Judged]) -> list[list[str]]:
 def claims_summary(claims: Sequence[Judged]) -> list[str]:
     """A sentence for each verdict that occurs, those that hold first."""
     counts = Counter(judged.verdict for judged in claims)
-    order = ("holds", "holds, within noise", "does not hold, within noise", "does not hold", "not run")
-    return [f"{counts[verdict]} of {len(claims)}: {verdict}" for verdict in order if counts[verdict]]
+    return [f"{counts[verdict]} of {len(claims)}: {verdict}" for verdict in VERDICTS if counts[verdict]]
 
 
 def write_claims(folder: Path, claims: Sequence[Judged]) -> None:
