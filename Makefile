@@ -28,8 +28,9 @@ lint: $(STAMP) ## ruff and mypy
 	ruff format --check .
 	mypy
 
-bench: $(STAMP) ## side-by-side measurements, a few minutes
-	for file in benchmarks/*.py; do echo "== $$file"; python $$file || exit 1; done
+BENCH ?= metrics models roofline
+bench: $(STAMP) ## side-by-side measurements, a few minutes; BENCH="kill peers" takes others of benchmarks/
+	for name in $(BENCH); do echo "== $$name"; python benchmarks/$$name.py || exit 1; done
 
 clean: ## remove what the pipeline made, keep the environment
 	find reports -mindepth 1 -maxdepth 1 ! -name reference ! -name plug ! -name .gitkeep -exec rm -rf {} +
