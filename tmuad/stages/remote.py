@@ -12,14 +12,19 @@ import time
 
 VARIABLE = "TMUAD_STAGES"
 PATIENCE = 10.0  # s for a server that was started to listen
+BUSY = 0.15  # s after which a server that is still importing is left to it: there is another core
+TORCH = ("finetune", "describe")  # stages that would take as long to import torch themselves as to wait for it
 
 
 def serve_elsewhere(module: str) -> int | None:
     """The exit status of `module` with this process's arguments, run by the server; None where there is none to run it."""
     named = os.environ.get(VARIABLE)
     path = named or _of_dvc()
-    if not path or path == "off" or not _listening(path) or not (named or _accepts(path)):
+    if not path or path == "off" or not _listening(path):
         return None
+    if not named:
+        patience = PATIENCE if sys.argv[1:2] and sys.argv[1] in TORCH else BUSY
+        return ask(path, module, sys.argv[1:], patience) if _accepts(path) else None
     return ask(path, module, sys.argv[1:])
 
 
@@ -61,14 +66,23 @@ def _dvc_process() -> tuple[str, str] | None:
     return None
 
 
-def ask(path: str, module: str, arguments: list[str]) -> int:
-    """Run `module` with `arguments` at the server, its output going to ours."""
+def ask(path: str, module: str, arguments: list[str], patience: float | None = None) -> int | None:
+    """Run `module` with `arguments` at the server, its output going to ours: the exit status.
+
+    None if the server has not answered after `patience` seconds; without any, it is waited for.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(path)
         except OSError as error:
             print(f"error: {path}: the stage server has gone ({error.strerror}); run this again", file=sys.stderr)
             return 1
+        connection.settimeout(patience)
+        try:
+            connection.recv(1)  # it is ready
+        except TimeoutError:
+            return None
+        connection.settimeout(None)
         sys.stdout.flush()
         sys.stderr.flush()
         message = json.dumps({"module": module, "arguments": arguments}).encode()

@@ -85,7 +85,10 @@ def _import(name: str) -> bool:
 def _keep(connection: socket.socket, end: int) -> NoReturn:
     """In a process of its own: run one request, and end it early if nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    message, descriptors, _, _ = socket.recv_fds(connection, 65536, 2)
+    message = b""
+    with contextlib.suppress(OSError):  # whoever found the server busy has gone
+        connection.sendall(b"+")
+        message, descriptors, _, _ = socket.recv_fds(connection, 65536, 2)
     if not message:
         os._exit(0)
     request = json.loads(message)
