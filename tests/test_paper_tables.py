@@ -196,6 +196,13 @@ def test_plugged_detectors_fill_their_cells(own: Path) -> None:
     box = lines(1)["mvtec_loco", "Breakfast Box", "PBAS+M_T"]
     assert box.printed == pytest.approx(90) and box.gap == pytest.approx(-4.5)
     assert box.ours.cell is not None and box.ours.cell.interval == pytest.approx((0.8, 1.0))
+    path = own / "reports/plug/demo.kit/patchcore.json"
+    content = json.loads(path.read_text())
+    for kind in content["figures"]["image"].values():
+        kind["difference"] = None  # as `tmuad plug` writes it where nothing was resampled
+    path.write_text(json.dumps(content))
+    gain = lines(7)["demo", "patchcore + M_T", "gain"]
+    assert gain.printed is None and "more images" in gain.ours.needs
     path = own / "reports/plug/demo.kit/univad.json"
     path.write_text('{"figures": {}}')
     with pytest.raises(ArtifactError, match=r"univad\.json: not a comparison of `tmuad plug`"):

@@ -145,6 +145,8 @@ class Sources:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             entry = content["figures"][level][kind][side]
+            if entry is None and side == "difference":  # a single image of a kind, or no resamples
+                return Found(needs="more images of the kind, and `evaluate.resamples`")
             value = entry["value" if side == "difference" else "auroc"]
             interval = tuple(entry["interval"]) if entry["interval"] else None
             digests = json.dumps(content["digests"], sort_keys=True)
