@@ -28,7 +28,7 @@ def run(params: Params) -> None:
     write_artifact(REPORTS / "results.csv", results_csv(results).encode())
     write_page(REPORTS, results, (title, models), sections(REPORTS, params, collect(params)), LINKS)
     promises = [thresholds(unit, params.decide.of(unit).false_alarm_rate) for unit in params.units]
-    write_artifact(REPORTS / "thresholds.md", markdown(promises).encode())
+    write_artifact(REPORTS / "thresholds.md", (markdown(promises) + models_markdown(title, models)).encode())
 
 
 def _examples(params: Params, unit: str) -> Iterator[Example]:
