@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -73,3 +74,36 @@ def scoring(fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def tested_unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scored unit `kit` that has test images and ground truth; no test may change its artifacts."""
     return fit_unit(tmp_path_factory.mktemp("tested"))
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a bucket on an S3 server; its nodes find it by AWS's own variables."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        boto3.client("s3").create_bucket(Bucket="parts")
+        yield "s3://parts"
+    server.stop()
+
+
+@pytest.fixture
+def here(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The module's own fixture `workspace` as the current folder; the test may not change it."""
+    monkeypatch.chdir(workspace)
+    return workspace
+
+
+@pytest.fixture
+def own(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the module's `workspace` that the test may change, as the current folder."""
+    shutil.copytree(workspace, tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    return tmp_path / "own"

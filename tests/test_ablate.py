@@ -1,7 +1,6 @@
 """Variants on a small fitted unit: each is what a fit from the start would give, and pays for what it changes alone."""
 
 import json
-import shutil
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -74,20 +73,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for stage, *unit in (("settings",), *((stage, UNIT) for stage in PER_UNIT)):
             assert main([stage, *unit]) == 0, said.getvalue()
     return place
-
-
-@pytest.fixture
-def here(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(workspace)
-    return workspace
-
-
-@pytest.fixture
-def own(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the workspace that the test may change."""
-    shutil.copytree(workspace, tmp_path / "own")
-    monkeypatch.chdir(tmp_path / "own")
-    return tmp_path / "own"
 
 
 def change(place: Path, section: str, **values: object) -> None:

@@ -1,7 +1,6 @@
 """The cache in a bucket, on a real S3 server: what holds of the folder holds of it."""
 
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +9,6 @@ from fits import Bench, folder
 
 from tmuad.cache import open_cache, seal
 from tmuad.errors import ParameterError
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        boto3.client("s3").create_bucket(Bucket="parts")
-        yield "s3://parts"
-    server.stop()
 
 
 def test_what_is_put_comes_back_until_it_is_removed(bucket: str) -> None:

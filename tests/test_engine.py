@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fits import small_disk
 from numpy.typing import NDArray
 
 from tmuad.cache import Record
@@ -206,23 +205,11 @@ def test_a_killed_worker_is_an_error_in_words_and_what_is_done_is_kept(tmp_path:
 # ---- a full disk, and two runs at once
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system with room for three entries of a page: real ENOSPC."""
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", str(folder)], check=False).returncode:
-        pytest.skip("mounting needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fills_up_is_reported_and_costs_the_rest_of_the_entries_alone(
     tmp_path: Path, refs: list[ImageRef], task: Mean, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
-    with small_disk(tmp_path / "cache"):
+    with small_disk(tmp_path / "cache", "12k"):
         with caplog.at_level(logging.WARNING):
             assert means(list(map_images(task, refs, data(tmp_path, workers)))) == [10.0 * i for i in range(9)]
         assert "cache: cannot be written (No space left on device), so nothing more is kept" in caplog.text

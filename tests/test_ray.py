@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from fits import small_disk
 from PIL import Image
 from ray_cluster import HERE, add_node, import_path, ray_cluster, wait_for
 from ray_tasks import BatchLook, Look, calls, noted
@@ -33,24 +33,6 @@ from tmuad.executors.work import Mapper
 
 pytest.importorskip("ray")
 COUNT = 40  # images: ten batches, two for each of five workers
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The address of a bucket on an S3 server; its nodes find it by AWS's own variables."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        boto3.client("s3").create_bucket(Bucket="parts")
-        yield "s3://parts"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -409,22 +391,10 @@ def test_a_cache_that_fills_up_costs_the_rest_of_the_entries_alone(
 ) -> None:
     expected = local(Look(log), refs)
     for carry in ("auto", "always"):
-        with small_disk(tmp_path / carry), caplog.at_level(logging.WARNING):
+        with small_disk(tmp_path / carry, "48k"), caplog.at_level(logging.WARNING):
             with executing(on(cluster, default={"workers": 2}, carry=carry)):
                 assert same(list(map_images(Look(log), refs, data(str(tmp_path / carry)))), expected)
             assert 0 < len(whole(str(tmp_path / carry))) < COUNT
         assert "No space left on device), so nothing more is kept" in caplog.text
         assert os.getpid() not in {call["pid"] for call in calls(log)}
         caplog.clear()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system with room for a few entries."""
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(folder)], check=False).returncode:
-        pytest.skip("mounting needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
