@@ -5,7 +5,7 @@ machine's processes, or a Ray cluster.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,18 @@ from tmuad.config import DataParams
 from tmuad.executors import executing, executor
 from tmuad.executors.work import BatchTask, ImageRef, Mapper, Task, Work, load_image
 
-__all__ = ["BatchTask", "ImageRef", "Task", "Work", "executing", "executor", "load_image", "map_images", "run_once"]
+__all__ = [
+    "BatchTask",
+    "ImageRef",
+    "Task",
+    "Work",
+    "executing",
+    "executor",
+    "load_image",
+    "map_images",
+    "record_of",
+    "run_once",
+]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +58,11 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
             ahead |= executor().records(mapper, [ref, *mapper.lacking(images[i + 1 : i + WINDOW])])
             record = ahead.pop(ref.image_id)
         yield record
+
+
+def record_of(task: Task, data: DataParams) -> Callable[[ImageRef], Record]:
+    """What gives the record of one image at a time, once `map_images` has seen it: the keys are worked out only once."""
+    return Mapper(task, data).record
 
 
 def run_once(task: Task, image: NDArray[np.uint8]) -> Record:

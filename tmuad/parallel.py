@@ -20,6 +20,11 @@ Result = TypeVar("Result")
 _work: tuple[Callable[[Any], Any], Sequence[Any]] | None = None  # of this process's pool; its children inherit it
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fork_map(
     function: Callable[[T], Result], items: Sequence[T], workers: int | None = None, chunk: int = 4
 ) -> Iterator[Result]:
@@ -31,7 +36,7 @@ def fork_map(
         WorkerError: a worker process was killed.
     """
     global _work  # noqa: PLW0603  (what a forked child is to do must be in place before the fork)
-    count = min(workers or len(os.sched_getaffinity(0)), -(-len(items) // chunk)) if sys.platform == "linux" else 1
+    count = min(workers or cores(), -(-len(items) // chunk)) if sys.platform == "linux" else 1
     if count <= 1 or _work is not None or multiprocessing.current_process().daemon:
         yield from map(function, items)
         return

@@ -21,7 +21,7 @@ from pathlib import Path  # noqa: E402
 
 from tmuad.ablate.variants import GROUPS  # noqa: E402
 from tmuad.config import load_params  # noqa: E402
-from tmuad.errors import TmuadError  # noqa: E402
+from tmuad.errors import ends_in_words  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,21 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{options.group} takes {'a unit' if options.unit is None else 'no unit'}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("faiss").setLevel(logging.WARNING)
-    try:
+    with ends_in_words() as ended:
         params = load_params(Path("params.yaml"))
         if options.unit is None:
             from tmuad.ablate.publish import publish
 
             publish(params.units)
-            return 0
-        from tmuad.ablate.run import run_group
+        else:
+            from tmuad.ablate.run import run_group
 
-        params.unit(options.unit)
-        run_group(params, options.unit, options.group)
-    except TmuadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+            params.unit(options.unit)
+            run_group(params, options.unit, options.group)
+    return ended.status
 
 
 if __name__ == "__main__":

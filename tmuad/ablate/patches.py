@@ -11,14 +11,14 @@ from functools import cached_property
 
 from tmuad.banks.centroids import Matrix
 from tmuad.banks.cosine import CosinePatchBank
-from tmuad.banks.patch_model import DETECTOR, Defects, PatchImage, PatchMaps, PatchModel
-from tmuad.banks.patches import PLACED, PatchBank
+from tmuad.banks.learn import learn_model, placed_on, simulated
+from tmuad.banks.patch_model import DETECTOR, PatchImage, PatchMaps, PatchModel
+from tmuad.banks.patches import PatchBank
 from tmuad.banks.remembered import Remembered, learnt_from
 from tmuad.banks.slots import AnyPatchBank
 from tmuad.config import Params, PatchBankParams
-from tmuad.encode.features import DefectTask, defects_of
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images
+from tmuad.engine import ImageRef
 
 TIMED = 12  # images that a comparison is timed on
 DETECTOR_READS = (
@@ -78,17 +78,17 @@ class Patches:
 
     def _placed(self, params: PatchBankParams) -> PatchBank:
         model = self._model(params)
-        placed = sorted(self.train, key=lambda ref: ref.image_id)[:PLACED]
-        normals = [(self._maps(model, r), self.shown[r.image_id].classes) for r in placed]
+        normals = [(self._maps(model, r), self.shown[r.image_id].classes) for r in placed_on(self.train)]
         bank = PatchBank.placed(model, normals, params.distance_weight)
         return bank.calibrate([(self._maps(model, r), self.shown[r.image_id].classes) for r in self.held_out])
 
     def _model(self, params: PatchBankParams) -> PatchModel:
-        images = [self.shown[ref.image_id] for ref in learnt_from(self.train, params)]
+        sample = learnt_from(self.train, params)
+        images = [self.shown[ref.image_id] for ref in sample]
         same = all(getattr(params, name) == getattr(self.params.patch_bank, name) for name in DETECTOR_READS)
         if same and params.detector:
             return replace(self._in_force, layers=PatchModel.fit(images, params).layers)
-        return PatchModel.fit(images, params, self._defects(params) if params.detector else ())
+        return PatchModel.fit(images, params, simulated(params, sample, self.params.data) if params.detector else ())
 
     def _maps(self, model: PatchModel, ref: ImageRef) -> PatchMaps:
         """What `model` says of an image; of its detector, what is in the cache where that is the one in force."""
@@ -100,21 +100,8 @@ class Patches:
 
     @cached_property
     def _in_force(self) -> PatchModel:
-        params = self.params.patch_bank
-        sample = learnt_from(self.train, params)
-        images = [self.shown[ref.image_id] for ref in sample]
-        simulation = DefectTask().fingerprint if "filters" in params.encoders else ""
-
-        def learn() -> PatchModel:
-            return PatchModel.fit(images, params, self._defects(params))
-
-        return self._remembered.model(list(zip(sample, images, strict=True)), params, simulation, learn)
-
-    def _defects(self, params: PatchBankParams) -> list[Defects]:
-        if "filters" not in params.encoders:
-            return []
-        sample = learnt_from(self.train, params)
-        return [defects_of(record) for record in map_images(DefectTask(), sample, self.params.data)]
+        sample = learnt_from(self.train, self.params.patch_bank)
+        return learn_model(self.params, self._remembered, sample, [self.shown[ref.image_id] for ref in sample])
 
     @cached_property
     def _remembered(self) -> Remembered:

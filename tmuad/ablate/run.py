@@ -97,7 +97,7 @@ def _run_missing(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[st
 def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
     """All images through all tasks first: worker processes must not be forked once faiss has started its threads."""
     images = fitted.images("train", "validation", "test")
-    tasks: dict[str, object] = {}
+    done: set[str] = set()
     for name, variant in variants.items():
         params = params_of(name, variant, fitted.params)
         if variant.group in ("objects", "patches", "clusters", "shots"):
@@ -106,8 +106,10 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
                 (task, images),
                 (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank)),
             ):
-                if step.fingerprint not in tasks:
-                    tasks[step.fingerprint] = [None for _ in map_images(step, seen, params.data)]
+                if step.fingerprint not in done:
+                    done.add(step.fingerprint)
+                    for _ in map_images(step, seen, params.data):
+                        pass
         if variant.encoded and variant.encoded.of != "classes":
             for _ in map_images(caption_task(params, fitted.unit), images, params.data):
                 pass

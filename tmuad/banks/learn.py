@@ -1,12 +1,12 @@
 """The patch model of a unit and what it says of images: learnt once, remembered, and asked by whoever needs it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tmuad.banks.patch_model import PatchImage, PatchModel
-from tmuad.banks.patches import MapsOf
+from tmuad.banks.patch_model import Defects, PatchImage, PatchModel
+from tmuad.banks.patches import PLACED, MapsOf
 from tmuad.banks.remembered import Remembered, learnt_from
-from tmuad.config import Params
+from tmuad.config import DataParams, Params, PatchBankParams
 from tmuad.encode.features import DefectTask, FeatureTask, defects_of
 from tmuad.encode.model_features import ModelFeatureTask
 from tmuad.engine import ImageRef, map_images
@@ -29,19 +29,35 @@ def learn_patches(
         DataError: there is no image.
     """
     remembered = Remembered(task, params.data)
-    simulate = DefectTask() if "filters" in params.patch_bank.encoders else None
     sample = learnt_from(train, params.patch_bank)
-    images = list(patches_of(sample))
-
-    def learn() -> PatchModel:
-        defects = [defects_of(r) for r in map_images(simulate, sample, params.data)] if simulate else []
-        return PatchModel.fit(images, params.patch_bank, defects)
-
-    simulation = simulate.fingerprint if simulate else ""
-    model = remembered.model(list(zip(sample, images, strict=True)), params.patch_bank, simulation, learn)
+    model = learn_model(params, remembered, sample, list(patches_of(sample)))
 
     def maps_of(ref: ImageRef) -> MapsOf:
         (image,) = patches_of([ref])
         return remembered.maps(model, ref, image), image.classes
 
     return LearntPatches(model, maps_of)
+
+
+def learn_model(
+    params: Params, remembered: Remembered, sample: Sequence[ImageRef], images: Sequence[PatchImage]
+) -> PatchModel:
+    """The model in force, from the patches `images` of the `sample` of training images."""
+    simulation = DefectTask().fingerprint if "filters" in params.patch_bank.encoders else ""
+
+    def learn() -> PatchModel:
+        return PatchModel.fit(images, params.patch_bank, simulated(params.patch_bank, sample, params.data))
+
+    return remembered.model(list(zip(sample, images, strict=True)), params.patch_bank, simulation, learn)
+
+
+def simulated(params: PatchBankParams, sample: Sequence[ImageRef], data: DataParams) -> list[Defects]:
+    """Simulated defects on each image of the `sample`; none where no filter bank could describe them."""
+    if "filters" not in params.encoders:
+        return []
+    return [defects_of(record) for record in map_images(DefectTask(), sample, data)]
+
+
+def placed_on(train: Sequence[ImageRef]) -> list[ImageRef]:
+    """The images that tell what is normal where: as many as it takes, drawn by their digests."""
+    return sorted(train, key=lambda ref: ref.image_id)[:PLACED]

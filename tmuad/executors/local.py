@@ -1,7 +1,6 @@
 """This machine's processes: one per core, or this one alone for a task whose model takes images in batches."""
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +10,7 @@ from typing import Any
 from tmuad.cache import Record
 from tmuad.errors import WorkerError
 from tmuad.executors.work import CHUNK, ImageRef, Mapper, Work, is_batched
-from tmuad.parallel import end_with_parent
+from tmuad.parallel import cores, end_with_parent
 from tmuad.progress import track
 
 
@@ -21,7 +20,7 @@ class LocalExecutor:
     def fill(self, mapper: Mapper, missing: Sequence[ImageRef]) -> None:
         if (prior := mapper.prior()) and (lacking := prior.lacking(missing)):
             self.fill(prior, lacking)
-        workers = min(mapper.data.workers or os.cpu_count() or 1, len(missing))
+        workers = min(mapper.data.workers or cores(), len(missing))
         if workers <= 1 or is_batched(mapper.task):
             bar = track(missing, mapper.name, len(missing))
             mapper(missing, lambda: next(bar, None))

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from tmuad.banks.cosine import CosinePatchBank
-from tmuad.banks.learn import learn_patches
+from tmuad.banks.learn import learn_patches, placed_on
 from tmuad.banks.objects import Labelled
 from tmuad.banks.patch_model import PatchImage
-from tmuad.banks.patches import PLACED, PatchBank
+from tmuad.banks.patches import PatchBank
 from tmuad.banks.slots import AnyPatchBank, fit_object_bank
 from tmuad.cache import Record
 from tmuad.config import Params
@@ -14,7 +14,7 @@ from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images
+from tmuad.engine import ImageRef, map_images, record_of
 from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
@@ -28,9 +28,10 @@ def run(params: Params, unit: str) -> None:
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
 
+    read = record_of(task, params.data)
+
     def records_of(images: list[ImageRef]) -> Iterator[tuple[Record, ImageDescription]]:
-        for ref, record in zip(images, map_images(task, images, params.data), strict=True):
-            yield record, descriptions[ref.image_id]
+        return ((read(ref), descriptions[ref.image_id]) for ref in images)
 
     def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
         for record, description in records_of(images):
@@ -45,7 +46,7 @@ def run(params: Params, unit: str) -> None:
     else:
         learnt = learn_patches(params, task, train, patches_of)
         normals, others = (
-            list(fork_map(learnt.maps_of, _some(refs), params.data.workers)) for refs in (train, held_out)
+            list(fork_map(learnt.maps_of, placed_on(refs), params.data.workers)) for refs in (train, held_out)
         )
         patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight).calibrate(others)
     patches.save(paths.patch_bank)
@@ -53,8 +54,3 @@ def run(params: Params, unit: str) -> None:
     objects = fit_object_bank(objects_of, train, params.object_bank)
     normal = objects_of(held_out, objects.by_class)
     objects.calibrate(normal, params.object_bank.max_memory).save(paths.object_bank)
-
-
-def _some(images: list[ImageRef]) -> list[ImageRef]:
-    """As many as it takes to tell what is normal where, drawn by their digests."""
-    return sorted(images, key=lambda ref: ref.image_id)[:PLACED]

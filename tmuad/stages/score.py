@@ -12,7 +12,7 @@ from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import patch_image
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images
+from tmuad.engine import ImageRef, map_images, record_of
 from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.score.banks import BankResult
@@ -34,8 +34,10 @@ def run(params: Params, unit: str) -> None:
     for _ in map_images(task, images, params.data):
         pass  # encode what is new, each image once
 
+    read = record_of(task, params.data)
+
     def score(ref: ImageRef) -> BankResult:
-        (record,) = map_images(task, [ref], params.data)
+        record = read(ref)
         mine, open_segments = descriptions[ref.image_id], regions.get(ref.image_id, [])
         patches = patch_map(ref, patch_image(record, mine, params.data.size))
         return score_image(mine, open_segments, record, text_bank, object_bank, patches, params)
