@@ -30,7 +30,7 @@ from tmuad.score.judge import Verdict, judge
 from tmuad.score.score import score_image
 from tmuad.score.sentences import load_names
 from tmuad.segment.classes import ObjectClasses, load_classes
-from tmuad.segment.scene import unpack_scene
+from tmuad.segment.scene import Scene, unpack_scene
 from tmuad.segment.table import resolve_objects
 from tmuad.workspace import NAMES, UnitPaths
 
@@ -95,24 +95,25 @@ class Inspector:
     ) -> tuple[Verdict, ImageDescription]:
         """As `inspect`, from the records of the scene and the feature task, which may come from the cache."""
         shape = (image.shape[0], image.shape[1])
-        description = describe_record(record, image, image_id, self.classes, self.classifier, self.params)
-        regions = unpack_scene(record).regions
+        scene = unpack_scene(record)
+        description = describe_scene(scene, image, image_id, self.classes, self.classifier, self.params)
         patches = self.patch_bank.distances(patch_image(features, description, self.params.data.size))
-        result = score_image(description, regions, features, self.text_bank, self.object_bank, patches, self.params)
+        result = score_image(
+            description, scene.regions, features, self.text_bank, self.object_bank, patches, self.params
+        )
         return judge(result, description, shape, self.calibration, self.params.fuse), description
 
 
-def describe_record(
-    record: Record,
+def describe_scene(
+    scene: Scene,
     image: NDArray[np.uint8],
     image_id: str,
     classes: ObjectClasses,
     classifier: ObjectClassifier,
     params: Params,
 ) -> ImageDescription:
-    """What one image (S, S, 3) shows, from the record of the scene task: classes, counts, places and sizes."""
+    """What one image (S, S, 3) shows, from its segments: classes, counts, places and sizes."""
     shape = (image.shape[0], image.shape[1])
-    scene = unpack_scene(record)
     resolved = resolve_objects(scene, classes)
     objects = [o for _, _, o in resolved]
     said, sure = classifier.classify(scene.crops[[o.index for o in objects]])

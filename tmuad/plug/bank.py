@@ -155,8 +155,9 @@ class TextBank:
     def _look(self, file: Path, name: str, image_id: str) -> SeenImage:
         """A file that the unit does not list, through the segmenter and the classifier."""
         from tmuad.describe.slots import load_classifier
-        from tmuad.inspector import describe_record
+        from tmuad.inspector import describe_scene
         from tmuad.segment.classes import load_classes
+        from tmuad.segment.scene import unpack_scene
         from tmuad.segment.slots import scene_task
 
         if self._looker is None:
@@ -164,7 +165,9 @@ class TextBank:
             self._looker = (scene_task(self.params, self.unit), load_classes(self._paths.classes), classifier)
         task, classes, classifier = self._looker
         image = load_image(file, self.params.data)
-        described = describe_record(run_once(task, image), image, image_id, classes, classifier, self.params)
+        described = describe_scene(
+            unpack_scene(run_once(task, image)), image, image_id, classes, classifier, self.params
+        )
         findings, _ = find_differences(described, self.memory, self.params.text_score)
         return SeenImage(name, file, image_id, "new", "unknown", tuple(findings), described)
 

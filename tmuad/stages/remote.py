@@ -24,7 +24,7 @@ def serve_elsewhere(module: str) -> int | None:
         return None
     if not named:
         patience = PATIENCE if sys.argv[1:2] and sys.argv[1] in TORCH else BUSY
-        return ask(path, module, sys.argv[1:], patience) if _accepts(path) else None
+        return ask(path, module, sys.argv[1:], patience)
     return ask(path, module, sys.argv[1:])
 
 
@@ -69,25 +69,30 @@ def _dvc_process() -> tuple[str, str] | None:
 def ask(path: str, module: str, arguments: list[str], patience: float | None = None) -> int | None:
     """Run `module` with `arguments` at the server, its output going to ours: the exit status.
 
-    None if the server has not answered after `patience` seconds; without any, it is waited for.
+    None if the server has gone (a killed one leaves its socket behind), or has not answered after `patience` seconds;
+    without a `patience` it is waited for, and that it has gone is an error.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(path)
         except OSError as error:
+            if patience is not None:
+                return None
             print(f"error: {path}: the stage server has gone ({error.strerror}); run this again", file=sys.stderr)
             return 1
         connection.settimeout(patience)
         try:
-            connection.recv(1)  # it is ready
+            ready = connection.recv(1)
         except TimeoutError:
             return None
         connection.settimeout(None)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        message = json.dumps({"module": module, "arguments": arguments}).encode()
-        socket.send_fds(connection, [message], [sys.stdout.fileno(), sys.stderr.fileno()])
-        answer = connection.recv(64)
+        answer = b""
+        if ready:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            message = json.dumps({"module": module, "arguments": arguments}).encode()
+            socket.send_fds(connection, [message], [sys.stdout.fileno(), sys.stderr.fileno()])
+            answer = connection.recv(64)
     if not answer:
         print(f"error: {module} {' '.join(arguments)}: its process died", file=sys.stderr)
         return 1
@@ -103,9 +108,3 @@ def _listening(path: str) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def _accepts(path: str) -> bool:
-    """Whether somebody answers: a killed server leaves its socket behind."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        return connection.connect_ex(path) == 0

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,10 +90,9 @@ def positions(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[F
     key, rows, figures = ("image", "auroc_logical"), [], []
     names = sources.drawn(13)
     for scope in scopes:
-        found = {name: [sources.variant(unit, name, key) for unit in scope.units] for name in names}
-        needs = scope.needs or _needs(found)
-        if needs or not found:
-            figures.append(Figure(13, scope.name, TITLES[13], needs=needs or "variants with `figure: 13`"))
+        found = _asked(13, scope, sources, names, key)
+        if isinstance(found, Figure):
+            figures.append(found)
             continue
         groups = [*scope.units, "mean"] if len(scope.units) > 1 else list(scope.units)
         series = []
@@ -113,10 +112,9 @@ def clusters(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Fi
     key, rows, figures = ("image", "auroc"), [], []
     names = {name: sources.variants[name].change["patch_bank"]["clusters"] for name in sources.drawn(18)}
     for scope in scopes:
-        found = {name: [sources.variant(unit, name, key) for unit in scope.units] for name in names}
-        needs = scope.needs or _needs(found)
-        if needs or not found:
-            figures.append(Figure(18, scope.name, TITLES[18], needs=needs or "variants with `figure: 18`"))
+        found = _asked(18, scope, sources, names, key)
+        if isinstance(found, Figure):
+            figures.append(found)
             continue
         ordered = sorted(names, key=lambda name: names[name])
         auroc = [mean_of(found[name]) for name in ordered]
@@ -139,6 +137,17 @@ def clusters(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Fi
             rows.append([scope.name, names[name], _shown(score), "" if time is None else f"{time:.3f}"])
     _csv(folder / "figure_18.csv", ("scope", "clusters", "auroc", "milliseconds"), rows)
     return figures
+
+
+def _asked(
+    number: int, scope: Scope, sources: Sources, names: Iterable[str], key: tuple[str, ...]
+) -> dict[str, list[Found]] | Figure:
+    """What each variant found on the units of the scope; a figure that says what it needs where one found nothing."""
+    found = {name: [sources.variant(unit, name, key) for unit in scope.units] for name in names}
+    needs = scope.needs or _needs(found)
+    if found and not needs:
+        return found
+    return Figure(number, scope.name, TITLES[number], needs=needs or f"variants with `figure: {number}`")
 
 
 def _needs(found: Mapping[str, Sequence[Found]]) -> str:
