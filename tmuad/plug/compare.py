@@ -97,12 +97,17 @@ def compare(result: Result, method: str) -> Comparison:
     params, paths = bank.params, UnitPaths(bank.unit)
     manifest = read_parquet(paths.manifest).to_pandas()
     test = manifest[manifest["split"] == "test"].sort_values("path", kind="stable")
-    if missing := [path for path in test["path"] if path not in result.images and _same(result, test, path) is None]:
+    # Another file of equal content has the same map.
+    found = {
+        path: result.images.get(path) or result.by_id.get(i)
+        for path, i in zip(test["path"], test["image_id"], strict=True)
+    }
+    if missing := [path for path, image in found.items() if image is None]:
         raise DataError(
             f"{bank.unit}: {len(missing)} test images have no map: {some(missing)}; a comparison is of all of them: "
             "run the detector on these as well"
         )
-    images = [result.images.get(path) or result.by_id[image_id] for path, image_id in _pairs(test)]
+    images = [image for image in found.values() if image is not None]
     scores = pd.DataFrame(
         {
             "image_id": [image.image_id for image in images],
@@ -138,16 +143,6 @@ def compare(result: Result, method: str) -> Comparison:
         metrics=evaluation.metrics,
         rows=tuple(ImageRow(*row) for row in rows),
     )
-
-
-def _pairs(test: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(test["path"], test["image_id"], strict=True))
-
-
-def _same(result: Result, test: pd.DataFrame, path: str) -> FusedImage | None:
-    """Another file of equal content has the same map."""
-    image_id = dict(_pairs(test))[path]
-    return result.by_id.get(image_id)
 
 
 def _text_peak(image: FusedImage) -> float:
