@@ -63,7 +63,7 @@ def _objects(paths: UnitPaths) -> dict[str, _Found]:
     ids = np.asarray(table["image_id"].to_pylist())
     firsts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
     candidates, labels = table["candidate"].to_numpy(), table["label"].to_pylist()
-    places = [slice(*ends) for ends in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
+    places = [slice(*ends) for ends in zip(firsts, [*firsts, len(ids)][1:], strict=True)]
     return {str(ids[p.start]): _Found(candidates[p], labels[p], runs[p]) for p in places}
 
 

@@ -50,7 +50,7 @@ class _MapsOf(Mapping[str, NDArray[np.float32]]):
         return fuse(banks, self._calibration, self._fusion)
 
     def __iter__(self) -> Iterator[str]:
-        return iter((FUSED, *BANKS))
+        return iter((FUSED, *reversed(BANKS)))  # the longest to evaluate first
 
     def __len__(self) -> int:
         return 1 + len(BANKS)
