@@ -3,6 +3,7 @@ Table VI's rows by the real graph. Everything at toy size with random weights.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ from tmuad.encode.texts import PRESETS, ClipText, T5Text, build_t5, byte_tokeniz
 from tmuad.errors import WeightsError
 from tmuad.models.meta import parameters
 from tmuad.models.runtime import free_models
-from tmuad.segment.components import Component
-from tmuad.segment.scene import pack_scene
+from tmuad.segment.components import DESCRIPTOR, Component
+from tmuad.segment.scene import SceneTask, pack_scene, unpack_scene
 
 CLIP = ClipText(ClipEncoderParams(model="tiny", weights="random:1"), CPU)
 T5 = T5Text(T5Params(model="tiny", weights="random:2", max_tokens=40), CPU)
@@ -56,8 +57,7 @@ def test_t5s_vector_is_the_mean_over_the_tokens_of_transformers_encoder() -> Non
     found = T5.encode(TEXTS, 3)
     for text, vector in zip(TEXTS, found, strict=True):
         ids = byte_tokenizer().encode(text).ids
-        assert len(ids) == len(text.encode()) + 1 or len(ids) == len(text) + 1
-        assert ids[-1] == 1  # T5's end
+        assert len(ids) == len(text.encode()) + 1 and ids[-1] == 1  # bytes, and T5's end
         cut = ids if len(ids) <= 40 else [*ids[:39], 1]
         with torch.no_grad():
             states = model(input_ids=torch.tensor([cut])).last_hidden_state[0]
@@ -186,23 +186,13 @@ def scene(image: np.ndarray, number: int) -> dict[str, np.ndarray]:
     """A scene with `number` discs as candidates."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     runs = [masks.encode(np.hypot(rows - 20 - 8 * i, columns - 20 - 8 * i) < 9) for i in range(number)]
-    found = [Component(r, np.zeros(0, np.float32)) for r in runs]
-    return pack_scene(image, [], [], [], 32) if not found else pack_scene(image, _described(found), [], [], 32)
-
-
-def _described(found: list[Component]) -> list[Component]:
-    from tmuad.segment.components import DESCRIPTOR
-
-    return [Component(c.runs, np.zeros(len(DESCRIPTOR), np.float32)) for c in found]
+    return pack_scene(image, [Component(r, np.zeros(len(DESCRIPTOR), np.float32)) for r in runs], [], [], 32)
 
 
 def task(of: str, **texts: object) -> VlmCaptionTask:
-    after = None
-    if of == "segments":
-        from tmuad.segment.scene import SceneTask
-
-        after = SceneTask(Params(units={}).segment, 32)
-    return VlmCaptionTask(of, after, TextsParams(max_tokens=6, crop_size=56, **texts), VLM, CPU)  # type: ignore[arg-type]
+    after = SceneTask(Params(units={}).segment, 32) if of == "segments" else None
+    given = TextsParams.model_validate({"max_tokens": 6, "crop_size": 56, **texts})
+    return VlmCaptionTask(of, after, given, VLM, CPU)  # type: ignore[arg-type]
 
 
 def test_images_are_described_whole_in_the_models_own_words() -> None:
@@ -221,8 +211,6 @@ def test_segments_are_described_one_by_one_on_black_and_in_order() -> None:
     records = task("segments").many(shown, priors)
     lines = [text_of(record, "segments").split("\n") for record in records]
     assert [len(many) for many in lines] == [2, 1, 3] and lines[1] == [""]
-    from tmuad.segment.scene import unpack_scene
-
     runs = unpack_scene(priors[2]).candidate_runs
     crops = crops_of(shown[2], (masks.decode(r, (64, 64)) for r in runs), 56, (0, 0, 0))
     said = load_qwen(VLM, CPU).ask([Question(crop, TextsParams().segment_caption) for crop in crops], 6)
@@ -240,13 +228,13 @@ def test_one_loaded_model_gives_answers_of_any_length() -> None:
 
 def test_a_caption_is_kept_by_model_question_and_length() -> None:
     marks = {
-        task("image").fingerprint, task("segments").fingerprint, task("image", caption="What?").fingerprint,
-        VlmCaptionTask("image", None, TextsParams(max_tokens=7), VLM, CPU).fingerprint,
-        VlmCaptionTask("image", None, TextsParams(max_tokens=6), VLM.model_copy(update={"weights": "random:1"}), CPU).fingerprint,
-        VlmCaptionTask("image", None, TextsParams(max_tokens=6), VLM, ComputeParams(device="cpu", precision="bf16")).fingerprint,
-    }  # fmt: skip
+        task("image").fingerprint,
+        task("segments").fingerprint,
+        task("image", caption="What?").fingerprint,
+        task("image", max_tokens=7).fingerprint,
+        replace(task("image"), vlm=VLM.model_copy(update={"weights": "random:1"})).fingerprint,
+        replace(task("image"), compute=ComputeParams(device="cpu", precision="bf16")).fingerprint,
+    }
     assert len(marks) == 6
-    same = VlmCaptionTask(
-        "image", None, TextsParams(max_tokens=6, crop_size=99), VLM.model_copy(update={"batch": 1}), ONE
-    )
+    same = replace(task("image", crop_size=99), vlm=VLM.model_copy(update={"batch": 1}), compute=ONE)
     assert same.fingerprint == task("image").fingerprint  # batches and what is not asked change nothing

@@ -13,7 +13,7 @@ from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
 from tmuad.ablate.encoded import caption_task, novelties, texts_of
 from tmuad.ablate.figures import image_cells, lone_score, pixel_cells, subset_map, test_rows
 from tmuad.ablate.refit import refitted
-from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
+from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, look_of, rescore
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
 from tmuad.ablate.variants import (
     Variant,
@@ -109,7 +109,7 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
     for name, variant in variants.items():
         params = params_of(name, variant, fitted.params)
         if variant.group in ("objects", "patches", "clusters", "shots"):
-            task = feature_task(params, fitted.unit)
+            task = feature_task(params, fitted.unit) if variant.group == "shots" else look_of(fitted, params)
             for step, seen in (
                 (task, images),
                 (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank)),
