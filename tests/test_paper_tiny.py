@@ -19,10 +19,20 @@ from PIL import Image
 from tiny_models import photos
 from typer.testing import CliRunner
 
+from tmuad.ablate.refit import refitted
+from tmuad.ablate.rescore import FittedUnit, look_of, rescore
+from tmuad.ablate.run import run_group
+from tmuad.ablate.store import read_results
+from tmuad.ablate.variants import VARIANTS, Variant, load_variants, params_of, selected
+from tmuad.banks.slots import load_object_bank
 from tmuad.cli import app
 from tmuad.config import Params, load_params
 from tmuad.describe import clip_classifier
 from tmuad.describe.description import describe
+from tmuad.describe.qwen import Qwen
+from tmuad.encode.model_features import ModelFeatureTask
+from tmuad.encode.slots import feature_task
+from tmuad.encode.texts import ClipText, T5Text
 from tmuad.engine import load_image
 from tmuad.errors import ArtifactError, ParameterError, WeightsError
 from tmuad.inspector import Inspector
@@ -125,6 +135,7 @@ def test_settings_hold_what_is_in_force(here: Params) -> None:
     assert content["weights"] == {
         "segment": {"random:0": "random:0", "random:3": "random:3"},
         "finetune": {"random:0": "random:0"}, "encode": {"random:0": "random:0"}, "vlm": {"random:0": "random:0"},
+        "texts": {},  # as with any that are drawn, there is nothing to compare
     }  # fmt: skip
     assert "units" not in content and content["compute"] == {"precision": "float32"}
     models = Path("reports/results.md").read_text()
@@ -222,6 +233,73 @@ def test_a_batch_of_images_is_each_by_itself(here: Params) -> None:
         assert record.keys() == alone.keys()
         for name in ("label", "parent", "candidate_lengths", "region_lengths", "crops"):
             assert np.array_equal(record[name], alone[name]), name
+
+
+# ---- the ablations of the paper profile
+
+
+@pytest.fixture
+def listed(fitted: Path, here: Params) -> dict[str, Variant]:
+    """The project's own variants, those of the paper's models."""
+    shutil.copy(ROOT / VARIANTS, VARIANTS)
+    return selected(load_variants(), here)
+
+
+def group_of(listed: dict[str, Variant], group: str) -> dict[str, Variant]:
+    return {name: variant for name, variant in listed.items() if variant.group == group}
+
+
+def test_every_row_of_tables_vi_viii_and_ix_has_a_number(here: Params, listed: dict[str, Variant]) -> None:
+    for group, names in (
+        ("text", {"whole-image-clip", "whole-image-t5", "segments-t5", "classes-t5", "class-level"}),
+        ("objects", {"objects-clip-open", "objects-dinov2-open", "objects-clip-grounded", "objects-dinov2-grounded"}),
+        ("patches", {"patches-dinov2", "patches-clip", "patches-clip-dinov2"}),
+    ):
+        run_group(here, UNIT, group)
+        results = read_results(UNIT, group, Path("ablations/runs"))
+        assert results is not None and names <= set(results.outcomes)
+        for name in names:
+            outcome = results.outcomes[name]
+            assert 0 <= outcome.cells["image", "auroc"].value <= 1, name
+            assert outcome.weights == {"random:0": "random:0", "random:3": "random:3"}
+
+
+@pytest.mark.parametrize("name", ["objects-dinov2-grounded", "objects-clip-grounded", "patches-clip"])
+def test_a_bank_of_a_variant_is_that_of_a_fit_from_the_start(
+    here: Params, listed: dict[str, Variant], name: str, tmp_path: Path
+) -> None:
+    changed = params_of(name, listed[name], here)
+    rescored = rescore(FittedUnit(UNIT, here), changed)
+    with refitted(UNIT, changed) as again:
+        results, by_class = again.results, again.by_class
+        objects = load_object_bank(again.paths.object_bank)
+    assert [r.image_id for r in rescored.results] == [r.image_id for r in results]
+    for ours, theirs in zip(rescored.results, results, strict=True):
+        np.testing.assert_allclose(ours.patch_distance, theirs.patch_distance, atol=1e-5)
+        np.testing.assert_allclose(ours.region_distance, theirs.region_distance, atol=1e-5)
+        assert [r.tolist() for r in ours.regions] == [r.tolist() for r in theirs.regions]
+    assert objects.by_class == ("grounded" in name) and by_class
+    assert rescored.by_class == (objects.by_class if "objects" in name else by_class)
+
+
+def test_a_variant_looks_at_what_it_changes_alone(
+    here: Params, listed: dict[str, Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single encoders are in the features there are, objects come without patches, and captions are asked for once."""
+    fitted = FittedUnit(UNIT, here)
+    own = feature_task(here, UNIT)
+    for name, variant in group_of(listed, "patches").items():
+        assert look_of(fitted, params_of(name, variant, here)) == own, name
+    for name in ("objects-dinov2-open", "objects-clip-grounded"):
+        look = look_of(fitted, params_of(name, listed[name], here))
+        assert isinstance(look, ModelFeatureTask) and look.patches == () and look.objects == name.split("-")[1]
+    run_group(here, UNIT, "text")
+    for model in (Qwen, T5Text, ClipText):
+        monkeypatch.setattr(
+            model, "ask" if model is Qwen else "encode", lambda *_: pytest.fail("a model was asked again")
+        )
+    more = here.model_copy(update={"evaluate": here.evaluate.model_copy(update={"seed": 3})})  # not run before
+    run_group(more, UNIT, "text")
 
 
 # ---- slots can be mixed
