@@ -2,10 +2,12 @@
 
 import json
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from fits import Bench, data_set
@@ -17,6 +19,7 @@ from tmuad import engine
 from tmuad.ablate import run as ablation
 from tmuad.ablate.captions import NAMES, image_words, segment_words
 from tmuad.ablate.encoded import novelty
+from tmuad.ablate.figures import PLACED, placed_cells
 from tmuad.ablate.publish import publish
 from tmuad.ablate.rescore import FittedUnit, rescore
 from tmuad.ablate.run import run_group, run_one, run_variants
@@ -28,8 +31,11 @@ from tmuad.color import rgb_to_lab
 from tmuad.config import load_params
 from tmuad.encode.filters import object_channels
 from tmuad.errors import ArtifactError, ParameterError, WeightsError
+from tmuad.evaluate.bootstrap import Bootstrap, image_weights
 from tmuad.parquet import read_parquet
+from tmuad.score.banks import BankResult
 from tmuad.score.table import read_results as read_bank_results
+from tmuad.score.text import Finding
 from tmuad.stages.__main__ import PER_UNIT, main
 from tmuad.workspace import UnitPaths
 
@@ -46,6 +52,8 @@ text:
   segments: {about: x, banks: [text], encoded: {of: segments, by: phrases}}
   classes: {about: x, banks: [text], encoded: {of: classes, by: phrases}}
   match: {about: x, banks: [text]}
+  said: {about: x, banks: [text], change: {text_score: {position: words}}}
+  placed: {about: x, banks: [text], change: {text_score: {position: places}}}
 objects:
   open: {about: x, banks: [objects], change: {object_bank: {segments: open}}}
   colour: {about: x, banks: [objects], change: {object_bank: {channels: colour}}}
@@ -102,6 +110,37 @@ def test_subsets_of_banks_score_as_the_units_own_evaluation_does(here: Path, nam
         if name != "two":  # pairs have no pixel figures of their own there
             assert cells["pixel", figure].value == pytest.approx(metric(*place, "pixel", figure), abs=1e-5)
     assert len(cells["image", "auroc"].replicates) == 21
+
+
+def test_positions_that_seem_wrong_on_good_images_are_counted(here: Path) -> None:
+    """PLACED against a slow count; words err where parts lie near the edges of cells, which places do not."""
+    fitted = FittedUnit(UNIT, load_params(Path("params.yaml")))
+    good = set(fitted.manifest.query("split == 'test' and kind == 'good'")["image_id"])
+    shares = {}
+    for name in ("said", "placed"):
+        rescored = rescore(fitted, params_of(name, load_variants()[name], fitted.params))
+        right = [not any(f.attribute == "position" for f in r.findings) for r in rescored.results if r.image_id in good]
+        cell = cells_of(name)[PLACED]
+        shares[name] = cell.value
+        assert cell.value == pytest.approx(sum(right) / len(good)) and len(cell.replicates) == 21
+    assert shares["said"] <= shares["placed"]
+
+
+def test_the_share_of_good_images_follows_the_draws() -> None:
+    test = pd.DataFrame({"image_id": ["a", "b", "c"], "kind": ["good", "good", "logical"]})
+    finding = Finding("nut", "position", "left", "right", 1.0, np.zeros(1, np.uint32), 1, "left")
+
+    def result(image_id: str, *findings: Finding) -> BankResult:
+        return BankResult(image_id, list(findings), "", [], np.zeros(0, np.float32), np.zeros((1, 1), np.float32))
+
+    bootstrap = Bootstrap(50, 0)
+    some = [result("a", finding), result("b", replace(finding, attribute="size")), result("c", finding)]
+    cell = placed_cells(test, some, bootstrap)[PLACED]
+    weights = image_weights(["a", "b"], bootstrap)
+    assert cell.value == 0.5
+    for draw, (a, b) in zip(cell.replicates, weights.T, strict=True):
+        assert draw == pytest.approx(b / (a + b)) if a + b else np.isnan(draw)
+    assert placed_cells(test[test["kind"] != "good"], some, bootstrap) == {}
 
 
 def test_another_fusion_is_what_the_stages_give_under_it(own: Path) -> None:
@@ -233,7 +272,9 @@ def test_results_come_back_as_they_were_and_know_what_they_are_of(own: Path) -> 
     params = load_params(Path("params.yaml"))
     run_group(params, UNIT, "text")
     results = read_results(UNIT, "text", Path("ablations/runs"))
-    assert results is not None and list(results.outcomes) == sorted(["words", "segments", "classes", "match"])
+    assert results is not None and list(results.outcomes) == sorted(
+        ["words", "segments", "classes", "match", "said", "placed"]
+    )
     assert is_current(results, inputs_of(UNIT, "text"))
     written = {p.name: p.read_bytes() for p in Path("ablations/runs", UNIT).iterdir()}
     write_results(results, Path("again"))

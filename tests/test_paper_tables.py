@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -264,6 +266,33 @@ def test_every_figure_is_there_or_says_what_it_needs(here: Path) -> None:
     assert {path.name for path in Path("reports/figures").glob("*.png")} == {
         f["file"] for f in figures if f["file"][-3:] == "png"
     }
+
+
+def test_figure_13_shows_what_positions_find_and_how_they_err(here: Path) -> None:
+    figures = [f for f in json.loads(Path("reports/figures/figures.json").read_text()) if f["number"] == 13]
+    drawn = {f["file"]: f for f in figures if f["scope"] == "demo"}
+    assert set(drawn) == {"figure_13_demo.svg", "figure_13_good_demo.svg"}
+    with Path("reports/figures/figure_13.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["figure"] for row in rows} == {"image.auroc_logical", "good.placed"}
+    for figure, file in (("image.auroc_logical", "figure_13_demo.svg"), ("good.placed", "figure_13_good_demo.svg")):
+        values = {row["value"] for row in rows if row["figure"] == figure}
+        assert ("No difference on these units" in drawn[file]["note"]) == (len(values) == 1)
+
+
+def test_dvc_plots_shows_the_sweep_over_centroids(own: Path) -> None:
+    (own / "dvc.yaml").write_text(
+        yaml.safe_dump({"plots": yaml.safe_load((PROJECT / "dvc.yaml").read_text())["plots"]})
+    )
+    for command in (["init", "--no-scm", "-q"], ["plots", "show", "-o", "drawn"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, capture_output=True)
+    page = Path("drawn/index.html").read_text()
+    with Path("reports/figures/figure_18.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 and "AUROC (Fig. 18)" in page and "ms to compare an image (Fig. 18)" in page
+    for row in rows:
+        for column in ("clusters", "auroc", "milliseconds"):
+            assert f'"{column}": "{row[column]}"' in page, (column, row)
 
 
 @pytest.mark.parametrize(

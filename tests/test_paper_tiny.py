@@ -4,9 +4,11 @@ Nothing is learnt from the verdicts. What counts is that every stage takes what 
 gives the same bytes, and that bad input ends in words.
 """
 
+import csv
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from PIL import Image
 from tiny_models import photos
 from typer.testing import CliRunner
 
+from tmuad.ablate.publish import publish
 from tmuad.ablate.refit import refitted
 from tmuad.ablate.rescore import FittedUnit, look_of, rescore
 from tmuad.ablate.run import run_group
@@ -38,6 +41,7 @@ from tmuad.errors import ArtifactError, ParameterError, WeightsError
 from tmuad.inspector import Inspector
 from tmuad.models.runtime import free_models
 from tmuad.parquet import read_parquet
+from tmuad.report.paper.reference import FOLDER, load_references
 from tmuad.segment.grounded_sam import ModelSceneTask
 from tmuad.segment.scene import unpack_scene
 from tmuad.segment.slots import scene_task
@@ -280,6 +284,55 @@ def test_a_bank_of_a_variant_is_that_of_a_fit_from_the_start(
         assert [r.tolist() for r in ours.regions] == [r.tolist() for r in theirs.regions]
     assert objects.by_class == ("grounded" in name) and by_class
     assert rescored.by_class == (objects.by_class if "objects" in name else by_class)
+
+
+def test_positions_by_the_grid_are_those_of_a_fit_without_a_language_model(
+    here: Params, listed: dict[str, Variant]
+) -> None:
+    """Figure 13 in the paper profile: what the model said of positions is set aside, what a person said is kept."""
+    corrected = Path(f"data/corrections/{UNIT}.yaml")
+    described = read_parquet(Path(f"artifacts/{UNIT}/descriptions.parquet")).to_pylist()
+    path = next(
+        r["path"] for r in read_parquet(Path(f"artifacts/{UNIT}/manifest.parquet")).to_pylist() if r["split"] == "test"
+    )
+    name = next(row["object_class"] for row in described if row["object_class"])
+    corrected.parent.mkdir(parents=True)
+    corrected.write_text(yaml.safe_dump([{"image": path, "object": name, "position": ["top right", "bottom left"]}]))
+    changed = params_of("positions-by-grid", listed["positions-by-grid"], here)
+    assert changed.describe.position == "nine_grid" and changed.text_score.position == "words"
+    try:
+        rescored = rescore(FittedUnit(UNIT, here), changed)
+        with refitted(UNIT, changed) as again:
+            expected, words = again.results, {d.image_id: d.text for d in again.descriptions.values()}
+    finally:
+        shutil.rmtree(corrected.parent)
+    for ours, theirs in zip(rescored.results, expected, strict=True):
+        assert ours.image_id == theirs.image_id and ours.nearest == theirs.nearest
+        told = [[(f.object_class, f.attribute, f.expected, f.found) for f in r.findings] for r in (ours, theirs)]
+        assert told[0] == told[1]
+    by_model = {d.image_id: d.text for d in FittedUnit(UNIT, here).descriptions.values()}
+    assert by_model.keys() == words.keys()
+
+
+def test_tables_say_which_weights_and_parameters_a_cell_is_of(here: Params, listed: dict[str, Variant]) -> None:
+    for group in ("text", "objects"):
+        run_group(here, UNIT, group)
+    publish(here.units)
+    run("tables", here)
+    cells = {}
+    for number in (6, 8):
+        with Path(f"reports/tables/table_{number:02d}.csv").open(encoding="utf-8") as stream:
+            cells |= {(number, row["row"]): row for row in csv.DictReader(stream) if row["scope"] == "kit"}
+    paper = {(number, row) for number in (6, 8) for row in load_references(ROOT / FOLDER)[number].rows}
+    assert paper <= cells.keys()
+    for place in paper:
+        row = cells[place]
+        assert row["ours"] and row["units"] == UNIT and row["profile"] == "paper-tiny", place
+        assert "random:0" in row["weights"] and re.fullmatch("[0-9a-f]{12}", row["parameters"])
+    assert len({cells[8, row]["parameters"] for n, row in paper if n == 8}) == 4  # each of its own parameters
+    figures = json.loads(Path("reports/figures/figures.json").read_text())
+    thirteen = [f for f in figures if f["number"] == 13 and f["scope"] == "kit"]
+    assert len(thirteen) == 2 and all("positions-by-grid" in f["note"] for f in thirteen)
 
 
 def test_a_variant_looks_at_what_it_changes_alone(

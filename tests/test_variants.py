@@ -99,6 +99,7 @@ def test_a_variant_changes_what_it_says_and_nothing_else() -> None:
         ("banks: {a: {about: x}}\ntext: {a: {about: x}}", "variant 'a' stands twice, in banks and in text"),
         ("banks: {a: {about: x, change: {patch_bank: {clusters: 3}}}}", "changes 'patch_bank'.*may change fuse"),
         ("cost: {a: {about: x, change: {fuse: {}}}}", "may change nothing"),
+        ("text: {a: {about: x, change: {describe: {fuzz: 0.1}}}}", "may take the grid's positions, .*classified again"),
         ("banks: {a: {about: x, encoded: {of: image, by: words}}}", "needs `group: text`"),
         (
             "text: {a: {about: x, banks: [text], encoded: {of: image, bye: words}}}",

@@ -17,6 +17,7 @@ from tmuad.banks.text import TextBank
 from tmuad.cache import Record
 from tmuad.config import Params, PatchBankParams
 from tmuad.describe.description import ImageDescription
+from tmuad.describe.placing import load_corrections, place
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task, layer_names, object_task
@@ -27,7 +28,7 @@ from tmuad.score.banks import BankResult
 from tmuad.score.table import open_regions, read_results
 from tmuad.score.text import find_differences
 from tmuad.stages.common import shape_of, unit_images
-from tmuad.workspace import UnitPaths
+from tmuad.workspace import CORRECTIONS, UnitPaths
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def rescore(fitted: FittedUnit, changed: Params) -> Rescored:
     """The results under the parameters `changed`, which differ from those in force in `fuse` and the banks alone."""
     results, by_class = fitted.results, fitted.by_class
     seconds: dict[str, float] = {}
-    if changed.text_score != fitted.params.text_score:
+    if changed.text_score != fitted.params.text_score or changed.describe != fitted.params.describe:
         results = _texts(fitted, changed, results)
     if changed.object_bank != fitted.params.object_bank:
         results, by_class = _objects(fitted, changed, results)
@@ -142,13 +143,22 @@ def compared_again(fitted: FittedUnit) -> Rescored:
 
 def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
     entries = read_descriptions(read_parquet(fitted.paths.text_entries))
+    descriptions = [fitted.descriptions[result.image_id] for result in results]
+    if changed.describe.position != fitted.params.describe.position:
+        entries, descriptions = (_by_grid(fitted, many) for many in (entries, descriptions))
     bank = TextBank(entries, shape_of(changed))
     again = []
-    for result in results:
-        findings, index = find_differences(fitted.descriptions[result.image_id], bank, changed.text_score)
+    for result, description in zip(results, descriptions, strict=True):
+        findings, index = find_differences(description, bank, changed.text_score)
         nearest = bank.entries[index].image_id if index >= 0 else ""
         again.append(replace(result, findings=findings, nearest=nearest))
     return again
+
+
+def _by_grid(fitted: FittedUnit, many: Sequence[ImageDescription]) -> list[ImageDescription]:
+    """As the stage `describe` would have them without a language model: the grid's positions, and those that a person gave."""
+    ids = dict(zip(fitted.manifest["path"], fitted.manifest["image_id"], strict=True))
+    return place(many, None, load_corrections(CORRECTIONS / f"{fitted.unit}.yaml", ids))[0]
 
 
 def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> tuple[list[BankResult], bool]:

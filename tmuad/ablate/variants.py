@@ -24,12 +24,13 @@ BANK = Literal["text", "objects", "patches"]
 # What the variants of a group may change: the DVC stage of a group depends on no more than these need.
 MAY_CHANGE: dict[str, tuple[str, ...]] = {
     "banks": ("fuse",),
-    "text": ("text_score",),
+    "text": ("text_score", "describe"),
     "objects": ("object_bank",),
     "patches": ("patch_bank",),
     "clusters": ("patch_bank",),
     "cost": (),
 }
+BY_GRID = {"position": "nine_grid"}  # all that a variant of texts may change of `describe`
 NAME = r"[a-z0-9][a-z0-9-]*"
 
 
@@ -117,6 +118,11 @@ def _parsed(path: Path, group: str, name: object, entry: object) -> Variant:
                     f"{where}: changes '{section}', but a variant of the group '{variant.group}' may change {may}; "
                     "choose another group (shots: anything)"
                 )
+    if variant.group == "text" and variant.change.get("describe", BY_GRID) != BY_GRID:
+        raise ParameterError(
+            f"{where}: change.describe: a variant of the group 'text' may take the grid's positions, {BY_GRID}, and "
+            "nothing besides: objects are not classified again"
+        )
     if variant.encoded and (variant.group != "text" or variant.banks != ("text",)):
         raise ParameterError(f"{where}: `encoded` compares texts; it needs `group: text` and `banks: [text]`")
     if variant.seeds and variant.group != "shots":

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tmuad.ablate.figures import PLACED
+from tmuad.evaluate.cells import Key
 from tmuad.parquet import write_artifact
 from tmuad.report.paper.charts import Series, bar_chart, line_chart
 from tmuad.report.paper.scopes import Scope
@@ -24,12 +26,26 @@ TITLES = {
     10: "Anomaly maps on MPDD",
     11: "Anomaly maps on BrainMRI",
     12: "What each bank contributes to the score of anomalies",
-    13: "Positions in words, or as places: logical anomalies by the text bank alone",
+    13: "Ways to say positions: AUROC of logical anomalies by the text bank alone",
     14: "Logical anomalies found by the text bank",
     15: "Regions of any kind, and named objects",
     16: "Patch layers alone and together",
     17: "Failures: anomalies that score lowest, good images that score highest",
     18: "Centroids of the patch bank: AUROC and time",
+}
+
+
+# What figure 13 draws: figure of a variant -> its title and what its file's name has more; why ways may come out alike.
+POSITIONS: dict[Key, tuple[str, str]] = {
+    ("image", "auroc_logical"): (TITLES[13], ""),
+    PLACED: ("Ways to say positions: good images of which no position is said to be wrong", "_good"),
+}
+SATURATED: dict[Key, str] = {
+    (
+        "image",
+        "auroc_logical",
+    ): "what sets their logical anomalies apart is found without positions, or in any of these ways",
+    PLACED: "their good parts lie clear of the edges of the grid's cells",
 }
 
 
@@ -47,7 +63,7 @@ class Figure:
 
 def write_index(folder: Path, figures: Sequence[Figure]) -> None:
     """figures.json and figures.md; pictures that belong to no figure any more go."""
-    ordered = sorted(figures, key=lambda f: (f.number, f.scope))
+    ordered = sorted(figures, key=lambda f: (f.number, f.scope, f.file))
     write_artifact(folder / INDEX, (json.dumps([asdict(f) for f in ordered], indent=1, sort_keys=True) + "\n").encode())
     lines = ["# Figures\n"]
     for figure in ordered:
@@ -86,24 +102,32 @@ def contributions(folder: Path, scopes: Sequence[Scope], tables: Mapping[str, pd
 
 
 def positions(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Figure]:
-    """Figure 13: ways to say where objects are."""
-    key, rows, figures = ("image", "auroc_logical"), [], []
+    """Figure 13: ways to say where objects are, by what they find and by how often they err on good images.
+
+    A way of saying errs where objects lie near the edges of the grid's cells. AUROC need not show that: a missing part is
+    found whatever its place is called.
+    """
+    rows, figures = [], []
     names = sources.drawn(13)
-    for scope in scopes:
-        found = _asked(13, scope, sources, names, key)
-        if isinstance(found, Figure):
-            figures.append(found)
-            continue
-        groups = [*scope.units, "mean"] if len(scope.units) > 1 else list(scope.units)
-        series = []
-        for name, parts in found.items():
-            every = [*parts, mean_of(parts)] if len(scope.units) > 1 else parts
-            series.append(Series(name, [_percent(f) for f in every], [_ends(f) for f in every]))
-            rows += [[scope.name, group, name, _shown(f)] for group, f in zip(groups, every, strict=True)]
-        file = f"figure_13_{scope.name}.svg"
-        write_artifact(folder / file, bar_chart(TITLES[13], groups, series, 0, 105, "AUROC, %").encode())
-        figures.append(Figure(13, scope.name, TITLES[13], file, note="; ".join(_about(sources, names))))
-    _csv(folder / "figure_13.csv", ("scope", "unit", "variant", "auroc_logical"), rows)
+    about = "; ".join(_about(sources, names))
+    for key, (title, suffix) in POSITIONS.items():
+        for scope in scopes:
+            found = _asked(13, scope, sources, names, key)
+            if isinstance(found, Figure):
+                figures.append(replace(found, title=title))
+                continue
+            groups = [*scope.units, "mean"] if len(scope.units) > 1 else list(scope.units)
+            series = []
+            for name, parts in found.items():
+                every = [*parts, mean_of(parts)] if len(scope.units) > 1 else parts
+                series.append(Series(name, [_percent(f) for f in every], [_ends(f) for f in every]))
+                rows += [[scope.name, g, name, ".".join(key), _shown(f)] for g, f in zip(groups, every, strict=True)]
+            equal = all(s.values == series[0].values for s in series)
+            note = f"{about}. No difference on these units: {SATURATED[key]}" if equal else about
+            file = f"figure_13{suffix}_{scope.name}.svg"
+            write_artifact(folder / file, bar_chart(title, groups, series, 0, 105, "%").encode())
+            figures.append(Figure(13, scope.name, title, file, note=note))
+    _csv(folder / "figure_13.csv", ("scope", "unit", "variant", "figure", "value"), rows)
     return figures
 
 
