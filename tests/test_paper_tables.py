@@ -17,6 +17,7 @@ import pytest
 import yaml
 from fits import Bench, data_set, kit, save
 
+from tmuad.ablate.moved import STEPS
 from tmuad.ablate.publish import publish
 from tmuad.ablate.run import run_group
 from tmuad.config import load_params
@@ -268,16 +269,21 @@ def test_every_figure_is_there_or_says_what_it_needs(here: Path) -> None:
     }
 
 
-def test_figure_13_shows_what_positions_find_and_how_they_err(here: Path) -> None:
+def test_figure_13_shows_what_positions_find_and_how_far_a_camera_may_move(here: Path) -> None:
     figures = [f for f in json.loads(Path("reports/figures/figures.json").read_text()) if f["number"] == 13]
     drawn = {f["file"]: f for f in figures if f["scope"] == "demo"}
-    assert set(drawn) == {"figure_13_demo.svg", "figure_13_good_demo.svg"}
+    assert set(drawn) == {"figure_13_demo.svg", "figure_13_moved_demo.svg"}
     with Path("reports/figures/figure_13.csv").open(encoding="utf-8") as stream:
+        values = {row["auroc_logical"] for row in csv.DictReader(stream)}
+    assert ("No difference on these units" in drawn["figure_13_demo.svg"]["note"]) == (len(values) == 1)
+    with Path("reports/figures/figure_13_moved_demo.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["figure"] for row in rows} == {"image.auroc_logical", "good.placed"}
-    for figure, file in (("image.auroc_logical", "figure_13_demo.svg"), ("good.placed", "figure_13_good_demo.svg")):
-        values = {row["value"] for row in rows if row["figure"] == figure}
-        assert ("No difference on these units" in drawn[file]["note"]) == (len(values) == 1)
+    assert len(rows) == 2 * len(STEPS) and {row["variant"] for row in rows} == {
+        "positions-in-words",
+        "positions-as-places",
+    }
+    chart = ET.parse("reports/figures/figure_13_moved_demo.svg").getroot()
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}circle"))) == len(rows)
 
 
 def test_dvc_plots_shows_the_sweep_over_centroids(own: Path) -> None:
@@ -301,6 +307,7 @@ def test_dvc_plots_shows_the_sweep_over_centroids(own: Path) -> None:
         bar_chart("a <b>", ["x & y", "z"], [Series("s", [1.0, None], [(0.5, 1.5), None]), Series("t", [2, 3])], 0, 5, "%"),
         line_chart("k", [10, 100], [Series("a", [50.0, 60.0])], [Series("b", [1.0, 2.0])], ("K", "%", "ms")),
         line_chart("one", [10], [Series("a", [50.0])], [Series("b", [None])], ("K", "%", "ms")),
+        line_chart("no second axis", [1, 2], [Series("a", [50.0, None])], [], ("K", "%", "")),
         bar_chart("none", [], [], 0, 1, ""),
     ],
 )  # fmt: skip

@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 
 from tmuad.ablate.publish import publish
 from tmuad.ablate.refit import refitted
-from tmuad.ablate.rescore import FittedUnit, look_of, rescore
-from tmuad.ablate.run import run_group
+from tmuad.ablate.rescore import FittedUnit, look_of, rescore, texts_under
+from tmuad.ablate.run import run_group, run_one
 from tmuad.ablate.store import read_results
 from tmuad.ablate.variants import VARIANTS, Variant, load_variants, params_of, selected
 from tmuad.banks.slots import load_object_bank
@@ -286,32 +286,50 @@ def test_a_bank_of_a_variant_is_that_of_a_fit_from_the_start(
     assert rescored.by_class == (objects.by_class if "objects" in name else by_class)
 
 
-def test_positions_by_the_grid_are_those_of_a_fit_without_a_language_model(
-    here: Params, listed: dict[str, Variant]
-) -> None:
-    """Figure 13 in the paper profile: what the model said of positions is set aside, what a person said is kept."""
-    corrected = Path(f"data/corrections/{UNIT}.yaml")
-    described = read_parquet(Path(f"artifacts/{UNIT}/descriptions.parquet")).to_pylist()
+@pytest.fixture
+def spoken(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The unit where the model's answers are usable, and a person corrected one of them."""
+    shutil.copytree(fitted, tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    shutil.copy(ROOT / VARIANTS, VARIANTS)
+    params = load_params(Path("params.yaml"))
+    answers = Path(f"data/answers/{UNIT}.jsonl")
+    told = [
+        json.loads(line) | {"answer": '{"screw": "top right", "lens": ["left", "bottom"]}'} for line in answers.open()
+    ]
+    answers.write_text("".join(json.dumps(answer) + "\n" for answer in told))
+    rows = read_parquet(Path(f"artifacts/{UNIT}/manifest.parquet")).to_pylist()
     path = next(
-        r["path"] for r in read_parquet(Path(f"artifacts/{UNIT}/manifest.parquet")).to_pylist() if r["split"] == "test"
+        row["path"] for row in rows if row["split"] == "test" and row["image_id"] in {a["image_id"] for a in told}
     )
-    name = next(row["object_class"] for row in described if row["object_class"])
-    corrected.parent.mkdir(parents=True)
-    corrected.write_text(yaml.safe_dump([{"image": path, "object": name, "position": ["top right", "bottom left"]}]))
-    changed = params_of("positions-by-grid", listed["positions-by-grid"], here)
+    corrections = [{"image": path, "object": name, "position": ["centre"]} for name in ("screw", "lens")]
+    Path("data/corrections").mkdir()
+    Path(f"data/corrections/{UNIT}.yaml").write_text(yaml.safe_dump(corrections))
+    for stage in ("describe", "text_bank", "score"):
+        run(stage, params, UNIT)
+    return params
+
+
+def test_positions_by_the_grid_are_those_of_a_fit_without_a_language_model(spoken: Params) -> None:
+    """Figure 13 in the paper profile: what the model said of positions is set aside, what a person said is kept."""
+    variants = load_variants()
+    changed = params_of("positions-by-grid", variants["positions-by-grid"], spoken)
     assert changed.describe.position == "nine_grid" and changed.text_score.position == "words"
-    try:
-        rescored = rescore(FittedUnit(UNIT, here), changed)
-        with refitted(UNIT, changed) as again:
-            expected, words = again.results, {d.image_id: d.text for d in again.descriptions.values()}
-    finally:
-        shutil.rmtree(corrected.parent)
+    in_force = FittedUnit(UNIT, spoken)
+    rescored = rescore(in_force, changed)
+    _, described = texts_under(in_force, changed)
+    with refitted(UNIT, changed) as again:
+        assert {i: d.text for i, d in described.items()} == {i: d.text for i, d in again.descriptions.items()}
+        expected = again.results
+    assert any(c.said for d in described.values() for c in d.classes)  # the person's
+    assert {d.text for d in described.values()} != {d.text for d in in_force.descriptions.values()}
     for ours, theirs in zip(rescored.results, expected, strict=True):
         assert ours.image_id == theirs.image_id and ours.nearest == theirs.nearest
         told = [[(f.object_class, f.attribute, f.expected, f.found) for f in r.findings] for r in (ours, theirs)]
         assert told[0] == told[1]
-    by_model = {d.image_id: d.text for d in FittedUnit(UNIT, here).descriptions.values()}
-    assert by_model.keys() == words.keys()
+    moved = {n: len([k for k in run_one(spoken, UNIT, n).cells if k[:2] == ("good", "moved")])
+             for n in ("positions-in-words", "positions-by-grid", "positions-as-places")}  # fmt: skip
+    assert moved["positions-in-words"] <= 1 < moved["positions-as-places"]  # moved scenes were not shown to the model
 
 
 def test_tables_say_which_weights_and_parameters_a_cell_is_of(here: Params, listed: dict[str, Variant]) -> None:
@@ -332,7 +350,8 @@ def test_tables_say_which_weights_and_parameters_a_cell_is_of(here: Params, list
     assert len({cells[8, row]["parameters"] for n, row in paper if n == 8}) == 4  # each of its own parameters
     figures = json.loads(Path("reports/figures/figures.json").read_text())
     thirteen = [f for f in figures if f["number"] == 13 and f["scope"] == "kit"]
-    assert len(thirteen) == 2 and all("positions-by-grid" in f["note"] for f in thirteen)
+    assert [f["file"] for f in thirteen] == ["figure_13_kit.svg", "figure_13_moved_kit.svg"]
+    assert "positions-by-grid" in thirteen[0]["note"]
 
 
 def test_a_variant_looks_at_what_it_changes_alone(

@@ -1,13 +1,13 @@
 """Figures of a variant, with their intervals: AUROC of images and, where maps are looked at, of pixels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tmuad.evaluate.bootstrap import Bootstrap, image_weights
-from tmuad.evaluate.cells import Cell, Cells, Key, by_kind, trusted
+from tmuad.evaluate.cells import Cell, Cells, by_kind, trusted
 from tmuad.evaluate.groups import Maps, Masks, PixelGroups
 from tmuad.evaluate.image_metrics import image_figures
 from tmuad.score.banks import BankResult
@@ -17,7 +17,6 @@ from tmuad.score.objects import object_map
 from tmuad.score.patches import upsample
 from tmuad.score.text import text_map, weigh
 
-PLACED: Key = ("good", "placed")
 KEPT = ("auroc", "auroc_logical", "auroc_structural", "average")
 
 
@@ -40,19 +39,6 @@ def image_cells(test: pd.DataFrame, scores: Mapping[str, float], bootstrap: Boot
         return trusted(cells, int(anomalous.sum()), int((~anomalous).sum()))
 
     return {("image", name): cell for name, cell in by_kind(figures).items() if name in KEPT}
-
-
-def placed_cells(test: pd.DataFrame, results: Iterable[BankResult], bootstrap: Bootstrap) -> Cells:
-    """PLACED: the share of the good test images of which no position is said to be wrong; nothing without good images."""
-    good = list(test.loc[test["kind"] == "good", "image_id"])
-    if not good:
-        return {}
-    slips = {result.image_id for result in results if any(f.attribute == "position" for f in result.findings)}
-    weights = image_weights(good, bootstrap)  # (n, draws)
-    right = np.array([image_id not in slips for image_id in good], dtype=np.float64)
-    total = weights.sum(axis=0, dtype=np.float64)
-    drawn = np.divide(right @ weights, total, out=np.full_like(total, np.nan), where=total > 0)
-    return {PLACED: Cell(float(drawn[0]), drawn)}
 
 
 def pixel_cells(test: pd.DataFrame, maps: Maps, masks: Masks, bootstrap: Bootstrap) -> dict[str, Cells]:

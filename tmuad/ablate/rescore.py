@@ -141,15 +141,19 @@ def compared_again(fitted: FittedUnit) -> Rescored:
     return Rescored(fitted.results, {"compare": seconds}, fitted.by_class)
 
 
-def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
-    entries = read_descriptions(read_parquet(fitted.paths.text_entries))
-    descriptions = [fitted.descriptions[result.image_id] for result in results]
+def texts_under(fitted: FittedUnit, changed: Params) -> tuple[TextBank, dict[str, ImageDescription]]:
+    """The text bank and the description of every image, with positions from where `changed` takes them."""
+    entries, many = read_descriptions(read_parquet(fitted.paths.text_entries)), list(fitted.descriptions.values())
     if changed.describe.position != fitted.params.describe.position:
-        entries, descriptions = (_by_grid(fitted, many) for many in (entries, descriptions))
-    bank = TextBank(entries, shape_of(changed))
+        entries, many = _by_grid(fitted, entries), _by_grid(fitted, many)
+    return TextBank(entries, shape_of(changed)), {d.image_id: d for d in many}
+
+
+def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
+    bank, descriptions = texts_under(fitted, changed)
     again = []
-    for result, description in zip(results, descriptions, strict=True):
-        findings, index = find_differences(description, bank, changed.text_score)
+    for result in results:
+        findings, index = find_differences(descriptions[result.image_id], bank, changed.text_score)
         nearest = bank.entries[index].image_id if index >= 0 else ""
         again.append(replace(result, findings=findings, nearest=nearest))
     return again

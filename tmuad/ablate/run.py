@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
 from tmuad.ablate.encoded import caption_task, novelties, texts_of
-from tmuad.ablate.figures import image_cells, lone_score, pixel_cells, placed_cells, subset_map, test_rows
+from tmuad.ablate.figures import image_cells, lone_score, pixel_cells, subset_map, test_rows
+from tmuad.ablate.moved import moved_cells
 from tmuad.ablate.refit import refitted
-from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, look_of, rescore
+from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, look_of, rescore, texts_under
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
 from tmuad.ablate.variants import (
     Variant,
@@ -136,8 +137,10 @@ def _alone(fitted: FittedUnit, name: str, variant: Variant) -> Outcome:
     rescored = compared_again(fitted) if timed else rescore(fitted, changed)
     scores = _scores(fitted, rescored, variant, changed)
     cells = image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed))
-    if variant.group == "text":
-        cells |= placed_cells(test_rows(fitted.manifest), rescored.results, _bootstrap(changed))
+    if variant.figure == 13:
+        good = list(test_rows(fitted.manifest).query("kind == 'good'")["image_id"])
+        bank, described = texts_under(fitted, changed)
+        cells |= moved_cells(good, described, bank, changed.text_score, _bootstrap(changed))
     return _outcome(variant, changed, cells, {f"seconds {k}": v for k, v in rescored.seconds.items()})
 
 

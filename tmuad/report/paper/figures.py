@@ -4,14 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tmuad.ablate.figures import PLACED
-from tmuad.evaluate.cells import Key
+from tmuad.ablate.moved import STEPS, moved_key
 from tmuad.parquet import write_artifact
 from tmuad.report.paper.charts import Series, bar_chart, line_chart
 from tmuad.report.paper.scopes import Scope
@@ -35,18 +34,10 @@ TITLES = {
 }
 
 
-# What figure 13 draws: figure of a variant -> its title and what its file's name has more; why ways may come out alike.
-POSITIONS: dict[Key, tuple[str, str]] = {
-    ("image", "auroc_logical"): (TITLES[13], ""),
-    PLACED: ("Ways to say positions: good images of which no position is said to be wrong", "_good"),
-}
-SATURATED: dict[Key, str] = {
-    (
-        "image",
-        "auroc_logical",
-    ): "what sets their logical anomalies apart is found without positions, or in any of these ways",
-    PLACED: "their good parts lie clear of the edges of the grid's cells",
-}
+MOVED = "Ways to say positions: how far a camera may move"
+ALIKE = (
+    "No difference on these units: their logical anomalies are told apart without positions, or in any of these ways."
+)
 
 
 @dataclass(frozen=True)
@@ -102,33 +93,51 @@ def contributions(folder: Path, scopes: Sequence[Scope], tables: Mapping[str, pd
 
 
 def positions(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Figure]:
-    """Figure 13: ways to say where objects are, by what they find and by how often they err on good images.
-
-    A way of saying errs where objects lie near the edges of the grid's cells. AUROC need not show that: a missing part is
-    found whatever its place is called.
-    """
-    rows, figures = [], []
+    """Figure 13: ways to say where objects are, by what they find, and by how much a camera may move under them."""
+    key, rows, figures = ("image", "auroc_logical"), [], []
     names = sources.drawn(13)
     about = "; ".join(_about(sources, names))
-    for key, (title, suffix) in POSITIONS.items():
-        for scope in scopes:
-            found = _asked(13, scope, sources, names, key)
-            if isinstance(found, Figure):
-                figures.append(replace(found, title=title))
-                continue
-            groups = [*scope.units, "mean"] if len(scope.units) > 1 else list(scope.units)
-            series = []
-            for name, parts in found.items():
-                every = [*parts, mean_of(parts)] if len(scope.units) > 1 else parts
-                series.append(Series(name, [_percent(f) for f in every], [_ends(f) for f in every]))
-                rows += [[scope.name, g, name, ".".join(key), _shown(f)] for g, f in zip(groups, every, strict=True)]
-            equal = all(s.values == series[0].values for s in series)
-            note = f"{about}. No difference on these units: {SATURATED[key]}" if equal else about
-            file = f"figure_13{suffix}_{scope.name}.svg"
-            write_artifact(folder / file, bar_chart(title, groups, series, 0, 105, "%").encode())
-            figures.append(Figure(13, scope.name, title, file, note=note))
-    _csv(folder / "figure_13.csv", ("scope", "unit", "variant", "figure", "value"), rows)
+    for scope in scopes:
+        found = _asked(13, scope, sources, names, key)
+        if isinstance(found, Figure):
+            figures.append(found)
+            continue
+        groups = [*scope.units, "mean"] if len(scope.units) > 1 else list(scope.units)
+        series = []
+        for name, parts in found.items():
+            every = [*parts, mean_of(parts)] if len(scope.units) > 1 else parts
+            series.append(Series(name, [_percent(f) for f in every], [_ends(f) for f in every]))
+            rows += [[scope.name, group, name, _shown(f)] for group, f in zip(groups, every, strict=True)]
+        file = f"figure_13_{scope.name}.svg"
+        write_artifact(folder / file, bar_chart(TITLES[13], groups, series, 0, 105, "AUROC, %").encode())
+        note = f"{about}. {ALIKE}" if all(s.values == series[0].values for s in series) else about
+        figures += [Figure(13, scope.name, TITLES[13], file, note=note), _moved(folder, scope, sources, names)]
+    _csv(folder / "figure_13.csv", ("scope", "unit", "variant", "auroc_logical"), rows)
     return figures
+
+
+def _moved(folder: Path, scope: Scope, sources: Sources, names: Sequence[str]) -> Figure:
+    """The second part of figure 13."""
+    shares = {
+        name: [mean_of([sources.variant(unit, name, moved_key(step)) for unit in scope.units]) for step in STEPS]
+        for name in names
+    }
+    series = [Series(name, [_percent(f) for f in found]) for name, found in shares.items()]
+    file = f"figure_13_moved_{scope.name}.svg"
+    labels = ("all objects moved by, % of the side", "good images of which no position is said to be wrong, %", "")
+    write_artifact(folder / file, line_chart(MOVED, STEPS, series, [], labels).encode())
+    rows = [
+        [scope.name, name, step, _shown(f)]
+        for name, many in shares.items()
+        for step, f in zip(STEPS, many, strict=True)
+    ]
+    _csv(folder / f"figure_13_moved_{scope.name}.csv", ("scope", "variant", "moved", "placed"), rows)
+    unasked = [name for name, found in shares.items() if any(f.cell is None for f in found)]
+    more = (
+        f" {', '.join(unasked)}: what a language model says of moved scenes would have to be asked." if unasked else ""
+    )
+    note = f"Good test images, all objects moved alike to each of the four sides.{more}"
+    return Figure(13, scope.name, MOVED, file, note=note)
 
 
 def clusters(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Figure]:
