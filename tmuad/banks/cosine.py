@@ -23,6 +23,7 @@ from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import ObjectFeatures
 from tmuad.errors import DataError
+from tmuad.parallel import one_thread
 
 MARK = "cosine."  # prefix of the tensors' names, by which a file says what it is
 OBJECTS, EMPTY = f"{MARK}objects/", f"{MARK}nothing"  # groups of an object bank; a bank without any
@@ -108,7 +109,7 @@ class CosineObjectBank:
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "CosineObjectBank":
         """From the objects of each normal training image; K centroids per class."""
         rows = Bounded(params.max_memory).fill(images)
-        with threadpool_limits(1):
+        with one_thread():
             return cls(
                 {
                     n: compressed(kmeans(_unit(rows[n]), params.clusters, params.seed), params.index)
