@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from plugging import Pbas
 
 from tmuad.errors import DataError
 from tmuad.plug.adapters import Images, read_results
@@ -179,36 +180,6 @@ def test_pbas_pictures_give_back_their_maps_in_the_order_of_its_test_images(tmp_
         expected = (rows[None] + rows[:, None]) / 2 * number / 6 * 255
         assert found.shape == (256, 256) and np.abs(found - expected).max() < 4
     assert results.scores is None and "256 levels" in results.remarks[0]
-
-
-class Pbas:
-    """Writes what PBAS's `_evaluate` writes: its loader's crops, its normalisation, its colours, its numbering."""
-
-    SIDE = 288
-    MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-
-    def __init__(self, resize: int = SIDE) -> None:
-        from torchvision import transforms
-
-        crop = [transforms.Resize(resize), transforms.CenterCrop(self.SIDE), transforms.ToTensor()]
-        self.cropped = transforms.Compose(crop)
-        self.seen = transforms.Compose([*crop, transforms.Normalize(self.MEAN, self.STD)])
-
-    def evaluate(self, folder: Path, root: Path, fields: dict[str, NDArray[np.float32]]) -> Path:
-        """`fields`: what a perfect PBAS would say of each whole image (H, W)."""
-        cv2 = pytest.importorskip("cv2")
-        folder.mkdir(parents=True)
-        paths = [p for defect in sorted((root / "test").iterdir()) for p in sorted(defect.iterdir())]
-        maps = [self.cropped(Image.fromarray(fields[p.relative_to(root).as_posix()]))[0].numpy() for p in paths]
-        low, high = np.min(maps), np.max(maps)
-        for number, (path, values) in enumerate(zip(paths, maps, strict=True), start=1):
-            photo = self.seen(Image.open(path).convert("RGB")).numpy().transpose(1, 2, 0) * self.STD + self.MEAN
-            grey = cv2.cvtColor((values - low) / (high - low + 1e-10), cv2.COLOR_GRAY2BGR)
-            colours = cv2.applyColorMap((grey * 255).astype("uint8"), cv2.COLORMAP_JET)
-            truth = np.zeros((self.SIDE, self.SIDE, 3), np.uint8)
-            row = np.hstack([(photo[:, :, ::-1] * 255).astype("uint8"), truth, colours])
-            cv2.imwrite(str(folder / f"{str(number).zfill(3)}.png"), cv2.resize(row, (256 * 3, 256)))
-        return folder
 
 
 def fields(shape: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
