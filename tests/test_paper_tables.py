@@ -251,6 +251,15 @@ def test_claims_compare_with_the_best_of_the_other_side(here: Path) -> None:
     assert {row[3] for row in claim_rows(claims)} <= set(VERDICTS)
 
 
+def test_claims_speak_of_rows_that_the_paper_has() -> None:
+    references = load_references(PROJECT / FOLDER)
+    named = [name for claim in CLAIMS for name in (*claim.better, *claim.others) if name.startswith("row ")]
+    assert len(named) >= 12
+    for name in named:
+        table, _, row = name.removeprefix("row ").partition("/")
+        assert row in {*references[int(table)].rows, *references[int(table)].columns}, name
+
+
 # --- the figures
 
 

@@ -41,6 +41,7 @@ from tmuad.errors import ArtifactError, ParameterError, WeightsError
 from tmuad.inspector import Inspector
 from tmuad.models.runtime import free_models
 from tmuad.parquet import read_parquet
+from tmuad.report.paper.collect import collect
 from tmuad.report.paper.reference import FOLDER, load_references
 from tmuad.segment.grounded_sam import ModelSceneTask
 from tmuad.segment.scene import unpack_scene
@@ -348,6 +349,12 @@ def test_tables_say_which_weights_and_parameters_a_cell_is_of(here: Params, list
         assert row["ours"] and row["units"] == UNIT and row["profile"] == "paper-tiny", place
         assert "random:0" in row["weights"] and re.fullmatch("[0-9a-f]{12}", row["parameters"])
     assert len({cells[8, row]["parameters"] for n, row in paper if n == 8}) == 4  # each of its own parameters
+    run_group(here, UNIT, "patches")
+    publish(here.units)
+    judged = {c.claim.text: c for c in collect(here).claims}
+    for words in ("matching class by class", "segmenting first", "regions of any kind", "two patch encoders"):
+        claim = next(c for text, c in judged.items() if text.startswith(words))
+        assert claim.verdict != "not run" and {claim.winner, claim.rival} <= listed.keys(), claim
     figures = json.loads(Path("reports/figures/figures.json").read_text())
     thirteen = [f for f in figures if f["number"] == 13 and f["scope"] == "kit"]
     assert [f["file"] for f in thirteen] == ["figure_13_kit.svg", "figure_13_moved_kit.svg"]
