@@ -117,6 +117,7 @@ def test_subsets_of_banks_score_as_the_units_own_evaluation_does(here: Path, nam
 
 def test_positions_under_a_moved_camera_are_counted(here: Path) -> None:
     """Against a slow count on descriptions of moved masks' centres; without a move it is what the stages found."""
+    assert moved_key(0) not in cells_of("match")  # the same parameters, and no part of figure 13
     fitted = FittedUnit(UNIT, load_params(Path("params.yaml")))
     good = fitted.manifest.query("split == 'test' and kind == 'good'")["image_id"].tolist()
     bank = TextBank(read_descriptions(read_parquet(fitted.paths.text_entries)), (fitted.params.data.size,) * 2)

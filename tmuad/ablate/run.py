@@ -259,7 +259,7 @@ def _source_digest() -> str:
 
 def _key(params: Params, unit: str, name: str, variant: Variant, inputs: Mapping[str, str], source: str) -> str:
     changed = params_of(name, variant, params)
-    how = (variant.group, variant.banks, variant.encoded, variant.seeds, parameters_digest(changed))
+    how = (variant.group, variant.figure, variant.banks, variant.encoded, variant.seeds, parameters_digest(changed))
     return fingerprint("ablation", unit, how, sorted(inputs.items()), weights_of(variant, changed), source)
 
 
