@@ -45,9 +45,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--backbone", default="resnet18", help="of anomalib's models, a name of timm's")
     parser.add_argument("--backbone-weights", type=Path, help="state_dict (.pth, .safetensors) for it; else random")
-    parser.add_argument(
-        "--size", type=int, default=224, help="px a side, for anomalib; ours takes params.yaml's data.size"
-    )
+    parser.add_argument("--size", type=int, default=224, help="px a side, for anomalib")
+    parser.add_argument("--our-size", type=int, help="px a side, for ours; by default params.yaml's data.size")
     parser.add_argument("--coreset", type=float, default=0.01, help="share of patches that PatchCore keeps")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for maps and artifacts, which is left")
@@ -87,6 +86,8 @@ def contest(work: Path, root: Path, layout: str, options: argparse.Namespace) ->
     params = yaml.safe_load((SOURCE / "params.yaml").read_text())
     params["units"] = {UNIT: {"root": str(root), "layout": layout}}
     params["data"] |= {"workers": 1, "cache": str(work / "cache")}
+    if options.our_size:
+        params["data"]["size"] = options.our_size
     (work / "params.yaml").write_text(yaml.safe_dump(params))
     (work / "profiles").mkdir(exist_ok=True)
     images = prepare(work, root)
@@ -227,12 +228,18 @@ def anomalib_model(given: dict[str, Any]) -> dict[str, Any]:
 
 def load_backbone(model: Any, file: Path) -> None:
     """Weights of a classifier into the feature extractor, which lacks its last layers."""
-    import torch
-    from safetensors.torch import load_file
+    from tmuad.errors import WeightsError
+    from tmuad.weights import read_state
 
-    state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
+    try:
+        state = read_state(file)
+    except WeightsError as error:
+        sys.exit(str(error))
     body = model.model.feature_extractor.feature_extractor
-    missing, _ = body.load_state_dict(state, strict=False)
+    try:
+        missing, _ = body.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        sys.exit(f"{file}: not the weights of this backbone ({' '.join(str(error).split())})")
     if missing:
         sys.exit(f"{file}: not the weights of this backbone, {missing[0]} is missing")
 

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,25 +12,33 @@ import yaml
 from fits import Bench, data_set
 from hypothesis import given
 from hypothesis import strategies as st
+from scenes import SHAPE, scene, thing
 from typer.testing import CliRunner
 
 from tmuad import engine
 from tmuad.ablate import run as ablation
 from tmuad.ablate.captions import NAMES, image_words, segment_words
 from tmuad.ablate.encoded import novelty
+from tmuad.ablate.moved import STEPS, moved_cells, moved_key
 from tmuad.ablate.publish import publish
 from tmuad.ablate.rescore import FittedUnit, rescore
 from tmuad.ablate.run import run_group, run_one, run_variants
 from tmuad.ablate.store import Results, inputs_of, is_current, read_results, write_results
 from tmuad.ablate.variants import VARIANTS, load_variants, params_of
 from tmuad.banks.slots import load_object_bank, load_patch_bank
+from tmuad.banks.text import TextBank
 from tmuad.cli import app
 from tmuad.color import rgb_to_lab
-from tmuad.config import load_params
+from tmuad.config import TextScoreParams, load_params
+from tmuad.describe.description import describe
+from tmuad.describe.placing import place
+from tmuad.describe.table import read_descriptions
 from tmuad.encode.filters import object_channels
 from tmuad.errors import ArtifactError, ParameterError, WeightsError
+from tmuad.evaluate.bootstrap import Bootstrap, image_weights
 from tmuad.parquet import read_parquet
 from tmuad.score.table import read_results as read_bank_results
+from tmuad.score.text import find_differences
 from tmuad.stages.__main__ import PER_UNIT, main
 from tmuad.workspace import UnitPaths
 
@@ -46,6 +55,8 @@ text:
   segments: {about: x, banks: [text], encoded: {of: segments, by: phrases}}
   classes: {about: x, banks: [text], encoded: {of: classes, by: phrases}}
   match: {about: x, banks: [text]}
+  said: {about: x, figure: 13, banks: [text], change: {text_score: {position: words}}}
+  placed: {about: x, figure: 13, banks: [text], change: {text_score: {position: places}}}
 objects:
   open: {about: x, banks: [objects], change: {object_bank: {segments: open}}}
   colour: {about: x, banks: [objects], change: {object_bank: {channels: colour}}}
@@ -102,6 +113,52 @@ def test_subsets_of_banks_score_as_the_units_own_evaluation_does(here: Path, nam
         if name != "two":  # pairs have no pixel figures of their own there
             assert cells["pixel", figure].value == pytest.approx(metric(*place, "pixel", figure), abs=1e-5)
     assert len(cells["image", "auroc"].replicates) == 21
+
+
+def test_positions_under_a_moved_camera_are_counted(here: Path) -> None:
+    """Against a slow count on descriptions of moved masks' centres; without a move it is what the stages found."""
+    assert moved_key(0) not in cells_of("match")  # the same parameters, and no part of figure 13
+    fitted = FittedUnit(UNIT, load_params(Path("params.yaml")))
+    good = fitted.manifest.query("split == 'test' and kind == 'good'")["image_id"].tolist()
+    bank = TextBank(read_descriptions(read_parquet(fitted.paths.text_entries)), (fitted.params.data.size,) * 2)
+    for name, way in (("said", "words"), ("placed", "places")):
+        cells = cells_of(name)
+        params = fitted.params.text_score.model_copy(update={"position": way})
+        rescored = rescore(fitted, params_of(name, load_variants()[name], fitted.params))
+        still = [not any(f.attribute == "position" for f in r.findings) for r in rescored.results if r.image_id in good]
+        assert cells[moved_key(0)].value == pytest.approx(np.mean(still)) and len(cells[moved_key(0)].replicates) == 21
+        for step in STEPS[1:]:
+            right = []
+            for image_id in good:
+                for side in ((step, 0), (-step, 0), (0, step), (0, -step)):
+                    objects = [
+                        replace(
+                            o, x=float(np.clip(o.x + side[0] / 100, 0, 1)), y=float(np.clip(o.y + side[1] / 100, 0, 1))
+                        )
+                        for o in fitted.descriptions[image_id].objects
+                    ]
+                    findings, _ = find_differences(describe(image_id, objects), bank, params)
+                    right.append(not any(f.attribute == "position" for f in findings))
+            assert cells[moved_key(step)].value == pytest.approx(np.mean(right))
+
+
+def test_the_share_of_good_images_follows_the_draws_and_far_moves_are_wrong() -> None:
+    normal = [scene(i, thing("screw", 0.2, 0.5), thing("lens", 0.8, 0.5)) for i in range(6)]
+    asked = {"a": scene(7, thing("screw", 0.2, 0.5), thing("lens", 0.8, 0.5)), "b": scene(8, thing("screw", 0.32, 0.5))}
+    bank, bootstrap = TextBank(normal, SHAPE), Bootstrap(50, 0)
+    words = moved_cells(["a", "b"], asked, bank, TextScoreParams(position="words"), bootstrap)
+    places = moved_cells(["a", "b"], asked, bank, TextScoreParams(position="places"), bootstrap)
+    assert words[moved_key(0)].value == 1 and places[moved_key(0)].value == 0.5  # 0.32 is left, but no normal place
+    assert words[moved_key(2)].value == 1 - 0.25 / 2  # of b's four moves the one to the right leaves its cell
+    assert places[moved_key(6)].value < words[moved_key(6)].value
+    weights = image_weights(["a", "b"], bootstrap)
+    for draw, (a, b) in zip(words[moved_key(2)].replicates, weights.T, strict=True):
+        assert draw == pytest.approx((a + 0.75 * b) / (a + b)) if a + b else np.isnan(draw)
+    assert moved_cells([], asked, bank, TextScoreParams(), bootstrap) == {}
+    said, _ = place([asked["a"]], {("image-7", "screw"): ["left"]}, {})
+    told = {"a": said[0]}
+    assert list(moved_cells(["a"], told, bank, TextScoreParams(position="words"), bootstrap)) == [moved_key(0)]
+    assert len(moved_cells(["a"], told, bank, TextScoreParams(position="places"), bootstrap)) == len(STEPS)
 
 
 def test_another_fusion_is_what_the_stages_give_under_it(own: Path) -> None:
@@ -233,7 +290,9 @@ def test_results_come_back_as_they_were_and_know_what_they_are_of(own: Path) -> 
     params = load_params(Path("params.yaml"))
     run_group(params, UNIT, "text")
     results = read_results(UNIT, "text", Path("ablations/runs"))
-    assert results is not None and list(results.outcomes) == sorted(["words", "segments", "classes", "match"])
+    assert results is not None and list(results.outcomes) == sorted(
+        ["words", "segments", "classes", "match", "said", "placed"]
+    )
     assert is_current(results, inputs_of(UNIT, "text"))
     written = {p.name: p.read_bytes() for p in Path("ablations/runs", UNIT).iterdir()}
     write_results(results, Path("again"))

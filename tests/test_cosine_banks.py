@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
 from tmuad.banks.objects import ObjectBank
 from tmuad.banks.patch_model import PatchImage
-from tmuad.banks.slots import load_object_bank, load_patch_bank
+from tmuad.banks.slots import fit_object_bank, load_object_bank, load_patch_bank
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.errors import ArtifactError, DataError
@@ -107,6 +107,38 @@ def test_objects_where_normal_images_show_none(tmp_path: Path) -> None:
     assert bank.distances(["", ""], np.ones((2, 4), np.float32)).tolist() == [1, 1]
     bank.save(tmp_path / "o")
     assert isinstance(load_object_bank(tmp_path / "o"), CosineObjectBank)
+
+
+def test_named_objects_are_compared_with_their_own_class(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(12, 5)).astype(np.float32)
+    labels = ["nut", "bolt"] * 6
+    calls: list[bool] = []
+
+    def objects_of(images: list[object], by_class: bool):
+        calls.append(by_class)
+        yield (labels if by_class else [""] * 12), rows
+
+    named = fit_object_bank(objects_of, [], OBJECTS.model_copy(update={"segments": "named"}))
+    assert named.by_class and calls == [True]
+    query = rng.normal(size=(3, 5)).astype(np.float32)
+    expected = np.concatenate([slow(query[:1], rows[::2]), slow(query[1:2], rows[1::2]), [1.0]])
+    assert np.allclose(named.distances(["nut", "bolt", "screw"], query), expected, atol=1e-5)
+    named.save(tmp_path / "named")
+    again = load_object_bank(tmp_path / "named")
+    assert again.by_class and np.array_equal(again.distances(["nut"] * 3, query), named.distances(["nut"] * 3, query))
+    for segments in ("auto", "open"):
+        assert not fit_object_bank(objects_of, [], OBJECTS.model_copy(update={"segments": segments})).by_class
+
+
+def test_named_objects_where_there_are_none_are_the_open_segments() -> None:
+    rows = np.eye(3, dtype=np.float32)
+
+    def objects_of(images: list[object], by_class: bool):
+        yield ([], rows[:0]) if by_class else ([""] * 3, rows)
+
+    bank = fit_object_bank(objects_of, [], OBJECTS.model_copy(update={"segments": "named"}))
+    assert not bank.by_class and bank.distances([""], rows[:1]) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_file_says_which_bank_it_is(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tmuad.models.meta import parameters
 from tmuad.models.runtime import free_models
 
 CLIP_PARAMS = ClipEncoderParams(model="tiny", weights="random:1", layers=(3, 1), size=64, crop_size=32)
-DINO_PARAMS = DinoEncoderParams(model="tiny", weights="random:2", layers=(2, 4), size=64)
+DINO_PARAMS = DinoEncoderParams(model="tiny", weights="random:2", layers=(2, 4), size=64, crop_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,23 @@ def test_objects_are_the_pooled_crops_of_their_masks_on_black(clip: ClipEncoder)
     crops = crops_of(images[0], [masks.decode(r, (64, 64)) for r in segments[0]], 32, (0, 0, 0))
     assert np.allclose(found[0], clip.encode_crops(crops), atol=1e-5)
     assert not np.allclose(found[0][0], found[2][0])
+
+
+def test_dinos_objects_are_the_class_tokens_of_their_masks_on_black(dino: DinoEncoder) -> None:
+    shots = photos(3)
+    segments = [discs(), [], discs()[:1]]
+    found = dino.encode_objects(shots, segments)
+    assert [f.shape for f in found] == [(3, 48), (0, 48), (1, 48)]
+    model = build_dino("tiny", "random:2").eval()
+    for image, runs, features in zip(shots, segments, found, strict=True):
+        if runs:
+            crops = crops_of(image, (masks.decode(r, (64, 64)) for r in runs), 32, (0, 0, 0))
+            with torch.no_grad():
+                state = model(standardised(list(crops), 32, MEAN, STD)).last_hidden_state[:, 0]
+            assert np.allclose(features, state.numpy(), atol=1e-5)
+    assert dino.encode_objects([], []) == [] and dino.encode_objects(shots[:1], [[]])[0].shape == (0, 48)
+    with pytest.raises(ParameterError, match=r"encode\.dinov2\.crop_size: 30 is no multiple"):
+        DinoEncoder(DINO_PARAMS.model_copy(update={"crop_size": 30}), CPU)
 
 
 def test_dino_layers_are_the_hidden_states(dino: DinoEncoder) -> None:

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from fits import Bench, data_set, kit, save
 
+from tmuad.ablate.moved import STEPS
 from tmuad.ablate.publish import publish
 from tmuad.ablate.run import run_group
 from tmuad.config import load_params
@@ -248,6 +251,15 @@ def test_claims_compare_with_the_best_of_the_other_side(here: Path) -> None:
     assert {row[3] for row in claim_rows(claims)} <= set(VERDICTS)
 
 
+def test_claims_speak_of_rows_that_the_paper_has() -> None:
+    references = load_references(PROJECT / FOLDER)
+    named = [name for claim in CLAIMS for name in (*claim.better, *claim.others) if name.startswith("row ")]
+    assert len(named) >= 12
+    for name in named:
+        table, _, row = name.removeprefix("row ").partition("/")
+        assert row in {*references[int(table)].rows, *references[int(table)].columns}, name
+
+
 # --- the figures
 
 
@@ -266,12 +278,45 @@ def test_every_figure_is_there_or_says_what_it_needs(here: Path) -> None:
     }
 
 
+def test_figure_13_shows_what_positions_find_and_how_far_a_camera_may_move(here: Path) -> None:
+    figures = [f for f in json.loads(Path("reports/figures/figures.json").read_text()) if f["number"] == 13]
+    drawn = {f["file"]: f for f in figures if f["scope"] == "demo"}
+    assert set(drawn) == {"figure_13_demo.svg", "figure_13_moved_demo.svg"}
+    with Path("reports/figures/figure_13.csv").open(encoding="utf-8") as stream:
+        values = {row["auroc_logical"] for row in csv.DictReader(stream)}
+    assert ("No difference on these units" in drawn["figure_13_demo.svg"]["note"]) == (len(values) == 1)
+    with Path("reports/figures/figure_13_moved_demo.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 * len(STEPS) and {row["variant"] for row in rows} == {
+        "positions-in-words",
+        "positions-as-places",
+    }
+    chart = ET.parse("reports/figures/figure_13_moved_demo.svg").getroot()
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}circle"))) == len(rows)
+
+
+def test_dvc_plots_shows_the_sweep_over_centroids(own: Path) -> None:
+    (own / "dvc.yaml").write_text(
+        yaml.safe_dump({"plots": yaml.safe_load((PROJECT / "dvc.yaml").read_text())["plots"]})
+    )
+    for command in (["init", "--no-scm", "-q"], ["plots", "show", "-o", "drawn"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, capture_output=True)
+    page = Path("drawn/index.html").read_text()
+    with Path("reports/figures/figure_18.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 and "AUROC (Fig. 18)" in page and "ms to compare an image (Fig. 18)" in page
+    for row in rows:
+        for column in ("clusters", "auroc", "milliseconds"):
+            assert f'"{column}": "{row[column]}"' in page, (column, row)
+
+
 @pytest.mark.parametrize(
     "chart",
     [
         bar_chart("a <b>", ["x & y", "z"], [Series("s", [1.0, None], [(0.5, 1.5), None]), Series("t", [2, 3])], 0, 5, "%"),
         line_chart("k", [10, 100], [Series("a", [50.0, 60.0])], [Series("b", [1.0, 2.0])], ("K", "%", "ms")),
         line_chart("one", [10], [Series("a", [50.0])], [Series("b", [None])], ("K", "%", "ms")),
+        line_chart("no second axis", [1, 2], [Series("a", [50.0, None])], [], ("K", "%", "")),
         bar_chart("none", [], [], 0, 1, ""),
     ],
 )  # fmt: skip

@@ -4,9 +4,11 @@ Nothing is learnt from the verdicts. What counts is that every stage takes what 
 gives the same bytes, and that bad input ends in words.
 """
 
+import csv
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,15 +21,28 @@ from PIL import Image
 from tiny_models import photos
 from typer.testing import CliRunner
 
+from tmuad.ablate.publish import publish
+from tmuad.ablate.refit import refitted
+from tmuad.ablate.rescore import FittedUnit, look_of, rescore, texts_under
+from tmuad.ablate.run import run_group, run_one
+from tmuad.ablate.store import read_results
+from tmuad.ablate.variants import VARIANTS, Variant, load_variants, params_of, selected
+from tmuad.banks.slots import load_object_bank
 from tmuad.cli import app
 from tmuad.config import Params, load_params
 from tmuad.describe import clip_classifier
 from tmuad.describe.description import describe
+from tmuad.describe.qwen import Qwen
+from tmuad.encode.model_features import ModelFeatureTask
+from tmuad.encode.slots import feature_task
+from tmuad.encode.texts import ClipText, T5Text
 from tmuad.engine import load_image
 from tmuad.errors import ArtifactError, ParameterError, WeightsError
 from tmuad.inspector import Inspector
 from tmuad.models.runtime import free_models
 from tmuad.parquet import read_parquet
+from tmuad.report.paper.collect import collect
+from tmuad.report.paper.reference import FOLDER, load_references
 from tmuad.segment.grounded_sam import ModelSceneTask
 from tmuad.segment.scene import unpack_scene
 from tmuad.segment.slots import scene_task
@@ -125,6 +140,7 @@ def test_settings_hold_what_is_in_force(here: Params) -> None:
     assert content["weights"] == {
         "segment": {"random:0": "random:0", "random:3": "random:3"},
         "finetune": {"random:0": "random:0"}, "encode": {"random:0": "random:0"}, "vlm": {"random:0": "random:0"},
+        "texts": {},  # as with any that are drawn, there is nothing to compare
     }  # fmt: skip
     assert "units" not in content and content["compute"] == {"precision": "float32"}
     models = Path("reports/results.md").read_text()
@@ -222,6 +238,147 @@ def test_a_batch_of_images_is_each_by_itself(here: Params) -> None:
         assert record.keys() == alone.keys()
         for name in ("label", "parent", "candidate_lengths", "region_lengths", "crops"):
             assert np.array_equal(record[name], alone[name]), name
+
+
+# ---- the ablations of the paper profile
+
+
+@pytest.fixture
+def listed(fitted: Path, here: Params) -> dict[str, Variant]:
+    """The project's own variants, those of the paper's models."""
+    shutil.copy(ROOT / VARIANTS, VARIANTS)
+    return selected(load_variants(), here)
+
+
+def group_of(listed: dict[str, Variant], group: str) -> dict[str, Variant]:
+    return {name: variant for name, variant in listed.items() if variant.group == group}
+
+
+def test_every_row_of_tables_vi_viii_and_ix_has_a_number(here: Params, listed: dict[str, Variant]) -> None:
+    for group, names in (
+        ("text", {"whole-image-clip", "whole-image-t5", "segments-t5", "classes-t5", "class-level"}),
+        ("objects", {"objects-clip-open", "objects-dinov2-open", "objects-clip-grounded", "objects-dinov2-grounded"}),
+        ("patches", {"patches-dinov2", "patches-clip", "patches-clip-dinov2"}),
+    ):
+        run_group(here, UNIT, group)
+        results = read_results(UNIT, group, Path("ablations/runs"))
+        assert results is not None and names <= set(results.outcomes)
+        for name in names:
+            outcome = results.outcomes[name]
+            assert 0 <= outcome.cells["image", "auroc"].value <= 1, name
+            assert outcome.weights == {"random:0": "random:0", "random:3": "random:3"}
+
+
+@pytest.mark.parametrize("name", ["objects-dinov2-grounded", "objects-clip-grounded", "patches-clip"])
+def test_a_bank_of_a_variant_is_that_of_a_fit_from_the_start(
+    here: Params, listed: dict[str, Variant], name: str, tmp_path: Path
+) -> None:
+    changed = params_of(name, listed[name], here)
+    rescored = rescore(FittedUnit(UNIT, here), changed)
+    with refitted(UNIT, changed) as again:
+        results, by_class = again.results, again.by_class
+        objects = load_object_bank(again.paths.object_bank)
+    assert [r.image_id for r in rescored.results] == [r.image_id for r in results]
+    for ours, theirs in zip(rescored.results, results, strict=True):
+        np.testing.assert_allclose(ours.patch_distance, theirs.patch_distance, atol=1e-5)
+        np.testing.assert_allclose(ours.region_distance, theirs.region_distance, atol=1e-5)
+        assert [r.tolist() for r in ours.regions] == [r.tolist() for r in theirs.regions]
+    assert objects.by_class == ("grounded" in name) and by_class
+    assert rescored.by_class == (objects.by_class if "objects" in name else by_class)
+
+
+@pytest.fixture
+def spoken(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The unit where the model's answers are usable, and a person corrected one of them."""
+    shutil.copytree(fitted, tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    shutil.copy(ROOT / VARIANTS, VARIANTS)
+    params = load_params(Path("params.yaml"))
+    answers = Path(f"data/answers/{UNIT}.jsonl")
+    told = [
+        json.loads(line) | {"answer": '{"screw": "top right", "lens": ["left", "bottom"]}'} for line in answers.open()
+    ]
+    answers.write_text("".join(json.dumps(answer) + "\n" for answer in told))
+    rows = read_parquet(Path(f"artifacts/{UNIT}/manifest.parquet")).to_pylist()
+    path = next(
+        row["path"] for row in rows if row["split"] == "test" and row["image_id"] in {a["image_id"] for a in told}
+    )
+    corrections = [{"image": path, "object": name, "position": ["centre"]} for name in ("screw", "lens")]
+    Path("data/corrections").mkdir()
+    Path(f"data/corrections/{UNIT}.yaml").write_text(yaml.safe_dump(corrections))
+    for stage in ("describe", "text_bank", "score"):
+        run(stage, params, UNIT)
+    return params
+
+
+def test_positions_by_the_grid_are_those_of_a_fit_without_a_language_model(spoken: Params) -> None:
+    """Figure 13 in the paper profile: what the model said of positions is set aside, what a person said is kept."""
+    variants = load_variants()
+    changed = params_of("positions-by-grid", variants["positions-by-grid"], spoken)
+    assert changed.describe.position == "nine_grid" and changed.text_score.position == "words"
+    in_force = FittedUnit(UNIT, spoken)
+    rescored = rescore(in_force, changed)
+    _, described = texts_under(in_force, changed)
+    with refitted(UNIT, changed) as again:
+        assert {i: d.text for i, d in described.items()} == {i: d.text for i, d in again.descriptions.items()}
+        expected = again.results
+    assert any(c.said for d in described.values() for c in d.classes)  # the person's
+    assert {d.text for d in described.values()} != {d.text for d in in_force.descriptions.values()}
+    for ours, theirs in zip(rescored.results, expected, strict=True):
+        assert ours.image_id == theirs.image_id and ours.nearest == theirs.nearest
+        told = [[(f.object_class, f.attribute, f.expected, f.found) for f in r.findings] for r in (ours, theirs)]
+        assert told[0] == told[1]
+    moved = {n: len([k for k in run_one(spoken, UNIT, n).cells if k[:2] == ("good", "moved")])
+             for n in ("positions-in-words", "positions-by-grid", "positions-as-places")}  # fmt: skip
+    assert moved["positions-in-words"] <= 1 < moved["positions-as-places"]  # moved scenes were not shown to the model
+
+
+def test_tables_say_which_weights_and_parameters_a_cell_is_of(here: Params, listed: dict[str, Variant]) -> None:
+    for group in ("text", "objects"):
+        run_group(here, UNIT, group)
+    publish(here.units)
+    run("tables", here)
+    cells = {}
+    for number in (6, 8):
+        with Path(f"reports/tables/table_{number:02d}.csv").open(encoding="utf-8") as stream:
+            cells |= {(number, row["row"]): row for row in csv.DictReader(stream) if row["scope"] == "kit"}
+    paper = {(number, row) for number in (6, 8) for row in load_references(ROOT / FOLDER)[number].rows}
+    assert paper <= cells.keys()
+    for place in paper:
+        row = cells[place]
+        assert row["ours"] and row["units"] == UNIT and row["profile"] == "paper-tiny", place
+        assert "random:0" in row["weights"] and re.fullmatch("[0-9a-f]{12}", row["parameters"])
+    assert len({cells[8, row]["parameters"] for n, row in paper if n == 8}) == 4  # each of its own parameters
+    run_group(here, UNIT, "patches")
+    publish(here.units)
+    judged = {c.claim.text: c for c in collect(here).claims}
+    for words in ("matching class by class", "segmenting first", "regions of any kind", "two patch encoders"):
+        claim = next(c for text, c in judged.items() if text.startswith(words))
+        assert claim.verdict != "not run" and {claim.winner, claim.rival} <= listed.keys(), claim
+    figures = json.loads(Path("reports/figures/figures.json").read_text())
+    thirteen = [f for f in figures if f["number"] == 13 and f["scope"] == "kit"]
+    assert [f["file"] for f in thirteen] == ["figure_13_kit.svg", "figure_13_moved_kit.svg"]
+    assert "positions-by-grid" in thirteen[0]["note"]
+
+
+def test_a_variant_looks_at_what_it_changes_alone(
+    here: Params, listed: dict[str, Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single encoders are in the features there are, objects come without patches, and captions are asked for once."""
+    fitted = FittedUnit(UNIT, here)
+    own = feature_task(here, UNIT)
+    for name, variant in group_of(listed, "patches").items():
+        assert look_of(fitted, params_of(name, variant, here)) == own, name
+    for name in ("objects-dinov2-open", "objects-clip-grounded"):
+        look = look_of(fitted, params_of(name, listed[name], here))
+        assert isinstance(look, ModelFeatureTask) and look.patches == () and look.objects == name.split("-")[1]
+    run_group(here, UNIT, "text")
+    for model in (Qwen, T5Text, ClipText):
+        monkeypatch.setattr(
+            model, "ask" if model is Qwen else "encode", lambda *_: pytest.fail("a model was asked again")
+        )
+    more = here.model_copy(update={"evaluate": here.evaluate.model_copy(update={"seed": 3})})  # not run before
+    run_group(more, UNIT, "text")
 
 
 # ---- slots can be mixed

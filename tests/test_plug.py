@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from plugging import GRID, Maps, detector_maps, files_below, image_paths, save_maps
+from PIL import Image
+from plugging import GRID, Maps, Pbas, detector_maps, files_below, image_paths, save_maps
 from typer.testing import CliRunner
 
 from tmuad import plug
@@ -375,6 +376,45 @@ def test_scores_weight_and_scale_from_the_command_line(folder: Path, tmp_path: P
     data = json.loads((out / "blind.json").read_text())
     assert data["decision"] == {} and data["calibration"]["images"] == {"test": 4}
     assert "no threshold was set" in (out / "blind.md").read_text()
+
+
+def test_pictures_of_pbas_do_what_its_numbers_do(place: Path, tmp_path: Path, tested: Maps) -> None:
+    said = {path: np.asarray(Image.fromarray(values).resize((96, 96)), np.float32) for path, values in tested.items()}
+    pictures = Pbas().evaluate(tmp_path / "results/eval/mvtec_kit", place / "photos", said)
+    floats = save_maps(tmp_path / "floats", said)
+    found = {}
+    for name, maps, source in (("PBAS", pictures, "pbas"), ("Floats", floats, "folder")):
+        out = tmp_path / "out"
+        status, words = run(
+            "--maps", str(maps), "--from", source, "--calibrate-on", "test", "-o", str(out), "-n", name
+        )  # fmt: skip
+        assert status == 0, words
+        found[name] = json.loads((out / f"{name.lower()}.json").read_text())
+    assert any("256 levels" in remark for remark in found["PBAS"]["calibration"]["remarks"])
+    for kind in ("all", "logical", "structural"):
+        for side in ("without", "with"):
+            one, other = (found[name]["figures"]["image"][kind][side]["auroc"] for name in found)
+            assert one == pytest.approx(other), (kind, side)
+    pixel = [found[name]["figures"]["pixel"]["structural"]["without"]["auroc"] for name in found]
+    assert pixel[0] == pytest.approx(pixel[1], abs=0.03)
+
+
+def test_a_run_of_univad_is_plugged_with_its_scores(tmp_path: Path, tested: Maps) -> None:
+    home = tmp_path / "run/photos/anomaly_maps"
+    home.mkdir(parents=True)
+    table = ["class_name,subfolder,filename,anomaly_score,gt_label"]
+    for path, values in tested.items():
+        _, defect, name = path.split("/")
+        np.save(home / f"{defect}_{Path(name).stem}.npy", values[None, None])
+        table.append(f"photos,{defect},{name},{float(values.max())},0")
+    (tmp_path / "run/detailed_results.csv").write_text("\n".join(table))
+    where = ["--maps", str(tmp_path / "run"), "--from", "univad", "-o", str(tmp_path / "out"), "-n", "UniVAD"]
+    status, words = run(*where, "--calibrate-on", "test")
+    assert status == 0, words
+    logical = json.loads((tmp_path / "out/univad.json").read_text())["figures"]["image"]["logical"]
+    assert logical["with"]["auroc"] == 1 and logical["with"]["auroc"] >= logical["without"]["auroc"]
+    status, words = run(*where)  # it keeps test images alone
+    assert status == 1 and "no maps of validation or training images" in words
 
 
 def test_results_lie_in_reports_by_default(folder: Path, place: Path) -> None:

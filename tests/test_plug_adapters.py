@@ -9,11 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from plugging import Pbas
 
 from tmuad.errors import DataError
 from tmuad.plug.adapters import Images, read_results
 from tmuad.plug.adapters.anomalib import from_predictions, save_predictions
 from tmuad.plug.adapters.pbas import read_picture
+from tmuad.plug.maps import to_map
 from tmuad.plug.scores import find_image, read_scores
 
 TEST = [
@@ -30,7 +32,16 @@ MAP = np.random.default_rng(0).random((8, 8)).astype(np.float32)
 
 @pytest.fixture
 def images(tmp_path: Path) -> Images:
-    return Images("kit", tmp_path / "my_kit", SPLITS, 10**6)
+    return photographed(tmp_path / "my_kit", (32, 32))
+
+
+def photographed(root: Path, shape: tuple[int, int]) -> Images:
+    """A unit whose test images lie in `root`, each (H, W)."""
+    for number, path in enumerate(TEST):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 255, (*shape, 3), np.uint8)
+        Image.fromarray(noise).save(root / path)
+    return Images("kit", root, SPLITS, 10**6)
 
 
 def put(folder: Path, *names: str, values: NDArray[np.float32] = MAP) -> Path:
@@ -171,6 +182,64 @@ def test_pbas_pictures_give_back_their_maps_in_the_order_of_its_test_images(tmp_
     assert results.scores is None and "256 levels" in results.remarks[0]
 
 
+def fields(shape: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
+    """A smooth hill for each test image, somewhere else and of another height each time."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    found = {}
+    for number, path in enumerate(TEST):
+        y, x = shape[0] * (0.3 + 0.06 * number), shape[1] * (0.7 - 0.06 * number)
+        hill = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * (0.15 * min(shape)) ** 2))
+        found[path] = (0.1 + (0.4 + 0.1 * number) * hill).astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("category", "shape", "resize"),
+    [("kit", (300, 300), 288), ("kit", (240, 400), 288), ("kit", (400, 240), 288), ("wood", (300, 300), 329)],
+)
+def test_pbas_maps_come_back_to_where_they_were_on_the_photographs(
+    tmp_path: Path, category: str, shape: tuple[int, int], resize: int
+) -> None:
+    images = photographed(tmp_path / category, shape)
+    said = fields(shape)
+    results = read_results("pbas", Pbas(resize).evaluate(tmp_path / "eval", images.root, said), images)
+    crops = [Pbas(resize).cropped(Image.fromarray(f)).numpy() for f in said.values()]
+    low, high = np.min(crops), np.max(crops)
+    side = min(shape) * 288 / resize
+    for path, field in said.items():
+        found = to_map(results.maps[path], path, shape, 128) / 255
+        expected = (to_map(field, path, shape, 128) - low) / (high - low)
+        # Pixels of the map whose whole surroundings lie in the square that PBAS looked at.
+        inside = [np.abs((np.arange(128) + 0.5) / 128 - 0.5) * n < side / 2 - n / 64 for n in shape]
+        looked = inside[0][:, None] & inside[1][None, :]
+        assert np.abs(found - expected)[looked].max() < 0.04, path
+        outside = [np.abs((np.arange(128) + 0.5) / 128 - 0.5) * n > side / 2 + n / 64 for n in shape]
+        beyond = outside[0][:, None] | outside[1][None, :]
+        assert not beyond.any() or (np.ptp(found[beyond]) < 1e-6 and found[beyond].max() <= found[looked].min() + 1e-6)
+    cut = category == "wood" or shape[0] != shape[1]
+    assert any("centre square" in remark for remark in results.remarks) == cut
+
+
+def documented(after: str) -> str:
+    """The block of Python that stands in docs/plug.md below the words `after`."""
+    text = (Path(__file__).parent.parent / "docs/plug.md").read_text(encoding="utf-8")
+    return text.partition(after)[2].partition("```python\n")[2].partition("```")[0]
+
+
+def test_the_lines_for_pbas_keep_its_numbers(tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = {path: values + 0.5 for path, values in fields((288, 288)).items()}
+    names = {
+        "img_paths": [f"{images.root}/{path}" for path in TEST],
+        "masks": list(known.values()),
+    }  # as `predict` has them
+    exec(documented("Better, keep its numbers"), {"Path": Path, "np": np, "category_folder": images.root, **names})
+    results = read_results("folder", tmp_path / "maps", images)
+    assert sorted(results.maps) == sorted(TEST)
+    for path in TEST:
+        np.testing.assert_array_equal(results.maps[path], known[path])
+
+
 def test_what_is_not_of_pbas(tmp_path: Path, images: Images) -> None:
     folder = tmp_path / "eval"
     folder.mkdir()
@@ -212,6 +281,41 @@ def test_univads_maps_and_scores(tmp_path: Path, images: Images) -> None:
         results = read_results("univad", place, images)
         assert sorted(results.maps) == sorted(TEST) and results.scores == pytest.approx(scores)
         assert results.remarks == ()
+
+
+def test_the_lines_for_univad_keep_its_maps_and_scores(
+    tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its script has a tensor of four axes for each image, a score of its own, and the path as its loader joined it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/scores.csv").write_text("path,score\n")
+    lines = documented("these lines keep everything")
+    said = {path: torch.rand(1, 1, 28, 28) for path in TEST}
+    for path, anomaly_map in said.items():
+        names = {"anomaly_map": anomaly_map, "overall_anomaly_score": torch.tensor(float(anomaly_map.max())).item()}
+        exec(lines, {"Path": Path, "np": np, "category_folder": "./my_kit", "image_path": f"./my_kit/{path}", **names})
+    results = read_results("folder", tmp_path / "maps", images)
+    scores = read_scores(tmp_path / "maps/scores.csv", images.splits, images.root)
+    for path, anomaly_map in said.items():
+        assert scores[path] == pytest.approx(float(anomaly_map.max()))
+        found = to_map(results.maps[path], path, (32, 32), 28)
+        np.testing.assert_allclose(found, anomaly_map[0, 0].numpy(), atol=1e-6)
+
+
+def test_a_row_whose_suffix_was_lost_is_still_of_its_image(tmp_path: Path, images: Images) -> None:
+    """Where a copy of the script drew an example of an image, its table has the name without suffix."""
+    scores = {path: i / 7 for i, path in enumerate(TEST)}
+    folder = univad_run(tmp_path / "run", "my kit", scores)
+    table = folder / "detailed_results.csv"
+    head, *rows = list(csv.reader(table.read_text().splitlines()))
+    with table.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*head, "predicted_anomaly", "example_saved", "anomaly_map_saved"])
+        for number, row in enumerate(rows):
+            drawn = number % 2 == 0
+            writer.writerow([*row[:2], Path(row[2]).stem if drawn else row[2], *row[3:], 1, drawn, True])
+    assert read_results("univad", folder, images).scores == pytest.approx(scores)
 
 
 def test_univads_maps_that_were_stretched_one_by_one(tmp_path: Path, images: Images) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tmuad.ablate.store import READS
-from tmuad.ablate.variants import GROUPS, VARIANTS, check_all, load_variants, named, params_of, selected
+from tmuad.ablate.variants import GROUPS, VARIANTS, check_all, load_variants, named, params_of, selected, slots_of
 from tmuad.config import parse_params
 from tmuad.errors import ParameterError, WeightsError
 from tmuad.report.paper.collect import check_places
@@ -47,6 +47,31 @@ def test_embedded_variants_fill_every_row_of_the_ablation_tables() -> None:
     assert {(9, column) for column in references[9].columns} <= filled
 
 
+def test_paper_variants_fill_every_row_of_the_ablation_tables() -> None:
+    filled = {(v.table, v.shown_as) for v in selected(OWN, PAPER).values()}
+    references = load_references(PROJECT / FOLDER)
+    for table in (5, 6, 8):
+        assert {(table, row) for row in references[table].rows} <= filled
+    assert {(9, column) for column in references[9].columns} <= filled
+
+
+def test_a_profile_without_a_language_model_needs_none_of_its_weights() -> None:
+    small = parse_params(UNIT | {"profile": "tmuad-u-s"}, folder=PROJECT)
+    left_out = set(selected(OWN, PAPER)) - set(selected(OWN, small))
+    assert left_out == {"whole-image-clip", "whole-image-t5", "segments-t5"}
+
+
+def test_the_weights_of_a_variant_are_those_of_its_texts_as_well() -> None:
+    def kinds(name: str) -> list[tuple[str, str]]:
+        changed = params_of(name, OWN[name], PAPER)
+        return [(slot.kind, slot.weights) for slot in slots_of(OWN[name], changed) if slot.group == "texts"]
+
+    assert kinds("whole-image-clip") == [("Qwen", "qwen2-vl-7b-instruct"), ("CLIP", "clip-vit-l-14")]
+    assert kinds("segments-t5") == [("Qwen", "qwen2-vl-7b-instruct"), ("T5", "t5-large")]
+    assert kinds("classes-t5") == [("T5", "t5-large")]
+    assert kinds("class-level") == []
+
+
 def test_a_variant_changes_what_it_says_and_nothing_else() -> None:
     changed = params_of("k-25", OWN["k-25"], EMBEDDED)
     assert changed.patch_bank.clusters == 25
@@ -74,6 +99,7 @@ def test_a_variant_changes_what_it_says_and_nothing_else() -> None:
         ("banks: {a: {about: x}}\ntext: {a: {about: x}}", "variant 'a' stands twice, in banks and in text"),
         ("banks: {a: {about: x, change: {patch_bank: {clusters: 3}}}}", "changes 'patch_bank'.*may change fuse"),
         ("cost: {a: {about: x, change: {fuse: {}}}}", "may change nothing"),
+        ("text: {a: {about: x, change: {describe: {fuzz: 0.1}}}}", "may take the grid's positions, .*classified again"),
         ("banks: {a: {about: x, encoded: {of: image, by: words}}}", "needs `group: text`"),
         (
             "text: {a: {about: x, banks: [text], encoded: {of: image, bye: words}}}",
@@ -108,6 +134,14 @@ def test_a_backend_without_weights_is_named(tmp_path: Path, monkeypatch: pytest.
     text = "patches: {dino: {about: x, banks: [patches], change: {patch_bank: {encoders: [dinov2], distance: cosine}}}}"
     with pytest.raises(WeightsError, match=r"variant 'dino' asks for a model that is not there: .*dinov2-giant"):
         check_all(load_variants(write(tmp_path, text)), EMBEDDED)
+
+
+def test_a_text_encoder_without_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMUAD_WEIGHTS", str(tmp_path / "none"))
+    for by, weight in (("t5", "t5-large"), ("clip", "clip-vit-l-14")):
+        text = f"text: {{mine: {{about: x, banks: [text], encoded: {{of: classes, by: {by}}}}}}}"
+        with pytest.raises(WeightsError, match=rf"variant 'mine' asks for a model that is not there: .*{weight}"):
+            check_all(load_variants(write(tmp_path, text)), EMBEDDED)
 
 
 def test_a_place_that_the_paper_has_not_is_told_its_neighbours(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tmuad.config_models import (
     GroundedSamParams,
     RayParams,
     SamParams,
+    TextsParams,
     VlmParams,
 )
 from tmuad.errors import ParameterError
@@ -128,10 +129,12 @@ class DescribeParams(Section):
 
 
 class ObjectBankParams(Section):
-    encoder: Literal["filters", "clip"] = "filters"
-    distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 3 as printed, over the open segments
+    encoder: Literal["filters", "clip", "dinov2"] = "filters"
+    distance: Literal["whitened", "cosine"] = "whitened"  # cosine: Eq. 3 as printed
     clusters: int = Field(1000, ge=1)  # K for M_O per class (paper, IV-B)
-    segments: Literal["auto", "open"] = "auto"  # auto: the objects of the classes where there are some; open: regions
+    segments: Literal["auto", "open", "named"] = (
+        "auto"  # named: the objects of the classes, where there are some; open: regions; auto: named, with cosine open
+    )
     channels: Literal["all", "colour"] = "all"  # of the filters' descriptor; colour: with the outline, without texture
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
@@ -254,6 +257,7 @@ class Params(Section):
     describe: DescribeParams = DescribeParams()
     encode: EncodeParams = EncodeParams()
     vlm: VlmParams = VlmParams()
+    texts: TextsParams = TextsParams()
     object_bank: ObjectBankParams = ObjectBankParams()
     patch_bank: PatchBankParams = PatchBankParams()
     text_score: TextScoreParams = TextScoreParams()

@@ -9,6 +9,11 @@ from pydantic import Field
 
 from tmuad.section import Section
 
+CAPTION = (
+    "Describe this photograph in a few sentences: which objects it shows, how many of each there are, where they are, and "
+    "how they look."
+)
+SEGMENT_CAPTION = "Describe the object in this picture in one short sentence. The black around it is no part of it."
 PROMPT = (
     "Where in the image are these objects: {objects}? "
     "Positions are: top left, top, top right, left, centre, right, bottom left, bottom, bottom right. "
@@ -119,12 +124,13 @@ class ClipEncoderParams(Section):
 
 
 class DinoEncoderParams(Section):
-    """DINOv2 as patch encoder."""
+    """DINOv2 as patch encoder, and as object encoder (the class token of masked crops)."""
 
     model: Literal["giant", "large", "base", "small", "tiny"] = "giant"
     weights: str = "dinov2-giant"
     layers: tuple[int, ...] = Field((10, 20, 30, 40), min_length=1)
     size: int = Field(448, ge=32)
+    crop_size: int = Field(224, ge=32)  # px, side of an object's crop
 
 
 class EncodeParams(Section):
@@ -143,3 +149,25 @@ class VlmParams(Section):
     max_tokens: int = Field(256, ge=1)  # longest answer
     prompt: str = PROMPT  # {objects} stands for the names
     answers: str = "data/answers"  # every answer is kept here, one file per unit, and never asked for again
+
+
+class T5Params(Section):
+    """T5's encoder."""
+
+    model: Literal["t5-large", "tiny"] = "t5-large"
+    weights: str = "t5-large"
+    max_tokens: int = Field(512, ge=2)  # of a longer text the rest is not read; T5 was trained on 512
+
+
+class TextsParams(Section):
+    """Texts compared as vectors: Table VI's rows 1 to 4, and nothing besides. `vlm` writes them, `encode.clip` is one encoder.
+
+    The paper gives neither its questions nor its T5's size.
+    """
+
+    caption: str = CAPTION  # asked of the whole image
+    segment_caption: str = SEGMENT_CAPTION  # asked of every object, cut out on black
+    max_tokens: int = Field(128, ge=1)  # longest answer
+    crop_size: int = Field(224, ge=32)  # px, side of an object's picture
+    batch: int = Field(32, ge=1)  # texts of one forward
+    t5: T5Params = T5Params()

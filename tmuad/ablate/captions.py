@@ -44,7 +44,7 @@ class CaptionTask:
         scene = unpack_scene(prior)
         shape = (image.shape[0], image.shape[1])
         lines = [segment_words(lab, masks.decode(runs, shape)) for runs in scene.candidate_runs]
-        return {"image": _bytes(image_words(lab)), "segments": _bytes("\n".join(lines))}
+        return {"image": packed_text(image_words(lab)), "segments": packed_text("\n".join(lines))}
 
 
 def image_words(lab: NDArray[np.float32]) -> str:
@@ -82,7 +82,8 @@ def text_of(record: Record, key: str) -> str:
     return record[key].tobytes().decode()
 
 
-def _bytes(text: str) -> NDArray[np.uint8]:
+def packed_text(text: str) -> NDArray[np.uint8]:
+    """The inverse of `text_of`, for one entry of a record."""
     return np.array(bytearray(text.encode()), dtype=np.uint8)
 
 

@@ -1,8 +1,9 @@
 """The text bank as a bank of vectors (Table VI, rows 1 to 4): a text's score is its cosine distance to the nearest one.
 
-Stands in for the text encoders of the paper. `words` counts single words, so that like CLIP's vector it holds the gist of
-the whole and neither order nor relation; `phrases` counts up to three words in a row, so that like T5's it knows which
-number belongs to which class. Both weigh by rarity among the normal texts (tf-idf).
+`clip` and `t5` are the encoders of the paper, and `told_by: vlm` its texts; see tmuad/encode/texts.py and vlm_captions.py.
+Without models, `words` and `phrases` stand in for the encoders. `words` counts single words, so that like CLIP's vector it
+holds the gist of the whole and neither order nor relation; `phrases` counts up to three words in a row, so that like T5's it
+knows which number belongs to which class. Both weigh by rarity among the normal texts (tf-idf).
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from tmuad.ablate.captions import CaptionTask, text_of
 from tmuad.ablate.variants import Encoded
+from tmuad.ablate.vlm_captions import VlmCaptionTask
+from tmuad.cache import open_cache
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.engine import ImageRef, map_images
@@ -20,8 +23,25 @@ from tmuad.segment.slots import scene_task
 TOKEN = r"[^\s,;]+"  # a number, a class, a cell of the grid
 
 
+def novelties(encoded: Encoded, normal: Sequence[str], asked: Sequence[str], params: Params) -> NDArray[np.float64]:
+    """1 - cosine of each text of `asked` (n,) to the nearest of `normal`, under the encoder that `encoded` names."""
+    if encoded.by in ("words", "phrases"):
+        return novelty(normal, asked, encoded.by)
+    if not normal:
+        return np.ones(len(asked))
+    from tmuad.banks.centroids import nearest
+    from tmuad.encode.texts import ClipText, T5Text, TextEncoder, text_vectors
+
+    encoder: TextEncoder = T5Text(params.texts.t5, params.compute)
+    if encoded.by == "clip":
+        encoder = ClipText(params.encode.clip, params.compute)
+    vectors = text_vectors([*normal, *asked], encoder, open_cache(params.data.cache), params.texts.batch)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(nearest(unit[len(normal) :], unit[: len(normal)])[0], dtype=np.float64)
+
+
 def novelty(normal: Sequence[str], asked: Sequence[str], by: str) -> NDArray[np.float64]:
-    """1 - cosine of each text of `asked` (n,) to the nearest of `normal`; 1 where they have no word in common."""
+    """The same by tf-idf; 1 where two texts have no word in common."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     spans = (1, 3) if by == "phrases" else (1, 1)
@@ -37,10 +57,11 @@ def texts_of(
     encoded: Encoded, images: Sequence[ImageRef], descriptions: dict[str, ImageDescription], params: Params, unit: str
 ) -> list[str]:
     """The text of each image in the given construction."""
-    if encoded.of == "classes":
+    task = caption_task(encoded, params, unit)
+    if task is None:
         return [descriptions[ref.image_id].text for ref in images]
     texts = []
-    for ref, record in zip(images, map_images(caption_task(params, unit), images, params.data), strict=True):
+    for ref, record in zip(images, map_images(task, images, params.data), strict=True):
         if encoded.of == "image":
             texts.append(text_of(record, "image"))
             continue
@@ -50,5 +71,10 @@ def texts_of(
     return texts
 
 
-def caption_task(params: Params, unit: str) -> CaptionTask:
+def caption_task(encoded: Encoded, params: Params, unit: str) -> CaptionTask | VlmCaptionTask | None:
+    """What writes the texts; nothing where they are those of the descriptions (Alg. 1)."""
+    if encoded.of == "classes":
+        return None
+    if encoded.told_by == "vlm":
+        return VlmCaptionTask.of_unit(encoded.of, params, unit)
     return CaptionTask(scene_task(params, unit))

@@ -10,24 +10,25 @@ from functools import cached_property
 
 import pandas as pd
 
-from tmuad.ablate.patches import Patches
+from tmuad.ablate.patches import Patches, Refitted
 from tmuad.banks.objects import Labelled
 from tmuad.banks.slots import fit_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
 from tmuad.cache import Record
-from tmuad.config import Params
+from tmuad.config import Params, PatchBankParams
 from tmuad.describe.description import ImageDescription
+from tmuad.describe.placing import load_corrections, place
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import object_features, patch_image, region_features
-from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images
+from tmuad.encode.slots import feature_task, layer_names, object_task
+from tmuad.engine import ImageRef, Task, map_images
 from tmuad.masks import Runs
 from tmuad.parquet import read_parquet
 from tmuad.score.banks import BankResult
 from tmuad.score.table import open_regions, read_results
 from tmuad.score.text import find_differences
 from tmuad.stages.common import shape_of, unit_images
-from tmuad.workspace import UnitPaths
+from tmuad.workspace import CORRECTIONS, UnitPaths
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ class FittedUnit:
     @cached_property
     def records(self) -> dict[str, Record]:
         """Features of every image, from the per-image cache."""
+        return self.seen_by(feature_task(self.params, self.unit))
+
+    def seen_by(self, task: Task) -> dict[str, Record]:
+        """What `task` says of every image."""
         images = self.images("train", "validation", "test")
-        task = feature_task(self.params, self.unit)
         return {ref.image_id: r for ref, r in zip(images, map_images(task, images, self.params.data), strict=True)}
 
     @cached_property
@@ -89,31 +93,46 @@ class FittedUnit:
         asked = self.images("validation", "test")
         return Patches(self.unit, self.params, self.images("train"), self.images("validation"), asked, shown)
 
-    def objects(self, images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
-        for ref in images:
-            record = self.records[ref.image_id]
-            yield object_features(record, self.descriptions[ref.image_id]) if by_class else region_features(record)
-
 
 def rescore(fitted: FittedUnit, changed: Params) -> Rescored:
     """The results under the parameters `changed`, which differ from those in force in `fuse` and the banks alone."""
     results, by_class = fitted.results, fitted.by_class
     seconds: dict[str, float] = {}
-    if changed.text_score != fitted.params.text_score:
+    if changed.text_score != fitted.params.text_score or changed.describe != fitted.params.describe:
         results = _texts(fitted, changed, results)
     if changed.object_bank != fitted.params.object_bank:
         results, by_class = _objects(fitted, changed, results)
     if changed.patch_bank != fitted.params.patch_bank:
-        again = encoded_by(fitted, changed, changed.patch_bank.encoders != fitted.params.patch_bank.encoders)
-        bank = again.patches.refitted(changed.patch_bank)
+        bank = _patches(fitted, changed)
         results = [replace(r, patch_distance=bank.distances[r.image_id]) for r in results]
         seconds = bank.seconds
     return Rescored(results, seconds, by_class)
 
 
-def encoded_by(fitted: FittedUnit, changed: Params, other: bool) -> FittedUnit:
-    """The unit with the features of the encoders of `changed`, where these are `other` ones."""
-    return FittedUnit(fitted.unit, changed) if other else fitted
+def look_of(fitted: FittedUnit, changed: Params) -> Task:
+    """The task on whose features a variant is fitted: that of the unit, unless it names encoders or objects that are not there.
+
+    Objects are then encoded without patches. Single encoders of a cosine patch bank are in the unit's own features.
+    """
+    if object_task(changed, fitted.unit) != object_task(fitted.params, fitted.unit):
+        return object_task(changed, fitted.unit)
+    mine, there = changed.patch_bank, fitted.params.patch_bank
+    if mine.encoders == there.encoders or _some_of(mine, there):
+        return feature_task(fitted.params, fitted.unit)
+    return feature_task(changed, fitted.unit)
+
+
+def _some_of(mine: PatchBankParams, there: PatchBankParams) -> bool:
+    """Whether the bank `mine` is one of fewer encoders than the bank that is there; a detector would know them all."""
+    return mine.distance == there.distance == "cosine" and set(mine.encoders) < set(there.encoders)
+
+
+def _patches(fitted: FittedUnit, changed: Params) -> Refitted:
+    bank, there = changed.patch_bank, fitted.params.patch_bank
+    if _some_of(bank, there) and not bank.layers:
+        bank = bank.model_copy(update={"layers": layer_names(changed.encode, bank.encoders)})
+    own = look_of(fitted, changed) == feature_task(fitted.params, fitted.unit)
+    return (fitted if own else FittedUnit(fitted.unit, changed)).patches.refitted(bank)
 
 
 def compared_again(fitted: FittedUnit) -> Rescored:
@@ -122,27 +141,46 @@ def compared_again(fitted: FittedUnit) -> Rescored:
     return Rescored(fitted.results, {"compare": seconds}, fitted.by_class)
 
 
+def texts_under(fitted: FittedUnit, changed: Params) -> tuple[TextBank, dict[str, ImageDescription]]:
+    """The text bank and the description of every image, with positions from where `changed` takes them."""
+    entries, many = read_descriptions(read_parquet(fitted.paths.text_entries)), list(fitted.descriptions.values())
+    if changed.describe.position != fitted.params.describe.position:
+        entries, many = _by_grid(fitted, entries), _by_grid(fitted, many)
+    return TextBank(entries, shape_of(changed)), {d.image_id: d for d in many}
+
+
 def _texts(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> list[BankResult]:
-    entries = read_descriptions(read_parquet(fitted.paths.text_entries))
-    bank = TextBank(entries, shape_of(changed))
+    bank, descriptions = texts_under(fitted, changed)
     again = []
     for result in results:
-        findings, index = find_differences(fitted.descriptions[result.image_id], bank, changed.text_score)
+        findings, index = find_differences(descriptions[result.image_id], bank, changed.text_score)
         nearest = bank.entries[index].image_id if index >= 0 else ""
         again.append(replace(result, findings=findings, nearest=nearest))
     return again
 
 
+def _by_grid(fitted: FittedUnit, many: Sequence[ImageDescription]) -> list[ImageDescription]:
+    """As the stage `describe` would have them without a language model: the grid's positions, and those that a person gave."""
+    ids = dict(zip(fitted.manifest["path"], fitted.manifest["image_id"], strict=True))
+    return place(many, None, load_corrections(CORRECTIONS / f"{fitted.unit}.yaml", ids))[0]
+
+
 def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult]) -> tuple[list[BankResult], bool]:
-    fitted = encoded_by(fitted, changed, changed.object_bank.encoder != fitted.params.object_bank.encoder)
-    train, held_out = fitted.images("train"), fitted.images("validation")
-    bank = fit_object_bank(fitted.objects, train, changed.object_bank)
-    bank = bank.calibrate(fitted.objects(held_out, bank.by_class))
-    by_class = bank.by_class
+    look = look_of(fitted, changed)
+    own = look == feature_task(fitted.params, fitted.unit)
+    records = fitted.records if own else fitted.seen_by(look)
+
+    def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
+        for ref in images:
+            record, description = records[ref.image_id], fitted.descriptions[ref.image_id]
+            yield object_features(record, description) if by_class else region_features(record)
+
+    bank = fit_object_bank(objects_of, fitted.images("train"), changed.object_bank)
+    bank = bank.calibrate(objects_of(fitted.images("validation"), bank.by_class))
     again = []
     for result in results:
-        record, description = fitted.records[result.image_id], fitted.descriptions[result.image_id]
-        labels, features = object_features(record, description) if by_class else region_features(record)
-        shown = [o.runs for o in description.objects] if by_class else fitted.regions.get(result.image_id, [])
+        record, description = records[result.image_id], fitted.descriptions[result.image_id]
+        labels, features = object_features(record, description) if bank.by_class else region_features(record)
+        shown = [o.runs for o in description.objects] if bank.by_class else fitted.regions.get(result.image_id, [])
         again.append(replace(result, regions=shown, region_distance=bank.distances(labels, features)))
-    return again, by_class
+    return again, bank.by_class

@@ -10,12 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
-from tmuad.ablate.encoded import caption_task, novelty, texts_of
+from tmuad.ablate.encoded import caption_task, novelties, texts_of
 from tmuad.ablate.figures import image_cells, pixel_cells, subset_map, test_rows
+from tmuad.ablate.moved import moved_cells
 from tmuad.ablate.refit import refitted
-from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
+from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, look_of, rescore, texts_under
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
-from tmuad.ablate.variants import Variant, check_all, check_weights, load_variants, named, params_of, selected
+from tmuad.ablate.variants import (
+    Variant,
+    check_all,
+    check_weights,
+    load_variants,
+    named,
+    params_of,
+    selected,
+    weights_of,
+)
 from tmuad.banks.remembered import learnt_from
 from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import Params
@@ -24,7 +34,6 @@ from tmuad.encode.slots import feature_task
 from tmuad.engine import map_images
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.cells import Cell, Cells
-from tmuad.models.slots import weight_digests
 from tmuad.score.fuse import Calibration, reliability_of, weighted
 from tmuad.score.judge import calibrate
 from tmuad.stages.common import shape_of
@@ -52,7 +61,7 @@ def run_group(params: Params, unit: str, group: str) -> None:
 def run_one(params: Params, unit: str, name: str) -> Outcome:
     """One variant by name; nothing is written."""
     variant = named(load_variants(), name)
-    check_weights(name, params_of(name, variant, params))
+    check_weights(name, variant, params_of(name, variant, params))
     return run_variants(params, unit, {name: variant}, inputs_of(unit, variant.group))[name]
 
 
@@ -88,7 +97,7 @@ def _run_missing(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[st
         elif group == "shots":
             outcomes |= _shots(fitted, mine)
         elif group == "cost":
-            outcomes |= {name: _cost(fitted, fitted.params) for name in mine}
+            outcomes |= {name: _cost(fitted, variant) for name, variant in mine.items()}
         else:
             outcomes |= {name: _alone(fitted, name, variant) for name, variant in mine.items()}
     return outcomes
@@ -101,7 +110,7 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
     for name, variant in variants.items():
         params = params_of(name, variant, fitted.params)
         if variant.group in ("objects", "patches", "clusters", "shots"):
-            task = feature_task(params, fitted.unit)
+            task = feature_task(params, fitted.unit) if variant.group == "shots" else look_of(fitted, params)
             for step, seen in (
                 (task, images),
                 (DefectTask(), learnt_from(fitted.images("train"), params.patch_bank)),
@@ -110,8 +119,8 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
                     done.add(step.fingerprint)
                     for _ in map_images(step, seen, params.data):
                         pass
-        if variant.encoded and variant.encoded.of != "classes":
-            for _ in map_images(caption_task(params, fitted.unit), images, params.data):
+        if variant.encoded and (captions := caption_task(variant.encoded, params, fitted.unit)):
+            for _ in map_images(captions, images, params.data):
                 pass
 
 
@@ -121,14 +130,18 @@ def _alone(fitted: FittedUnit, name: str, variant: Variant) -> Outcome:
     if variant.encoded:
         train, test = fitted.images("train"), fitted.images("test")
         texts = [texts_of(variant.encoded, part, fitted.descriptions, changed, fitted.unit) for part in (train, test)]
-        values = novelty(texts[0], texts[1], variant.encoded.by)
+        values = novelties(variant.encoded, texts[0], texts[1], changed)
         scores = {ref.image_id: float(value) for ref, value in zip(test, values, strict=True)}
-        return _outcome(changed, image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed)))
+        return _outcome(variant, changed, image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed)))
     timed = variant.group == "clusters" and changed.patch_bank == fitted.params.patch_bank
     rescored = compared_again(fitted) if timed else rescore(fitted, changed)
     scores = _scores(fitted, rescored, variant, changed)
     cells = image_cells(test_rows(fitted.manifest), scores, _bootstrap(changed))
-    return _outcome(changed, cells, {f"seconds {k}": v for k, v in rescored.seconds.items()})
+    if variant.figure == 13:
+        good = list(test_rows(fitted.manifest).query("kind == 'good'")["image_id"])
+        bank, described = texts_under(fitted, changed)
+        cells |= moved_cells(good, described, bank, changed.text_score, _bootstrap(changed))
+    return _outcome(variant, changed, cells, {f"seconds {k}": v for k, v in rescored.seconds.items()})
 
 
 def _calibration(fitted: FittedUnit, rescored: Rescored, changed: Params) -> Calibration:
@@ -177,8 +190,8 @@ def _banks(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[str, Out
         if image_id not in next(iter(scores.values())):
             maps(image_id)
     return {
-        name: _outcome(changed[name], image_cells(test, scores[name], bootstrap) | pixels.get(name, {}))
-        for name in variants
+        name: _outcome(variant, changed[name], image_cells(test, scores[name], bootstrap) | pixels.get(name, {}))
+        for name, variant in variants.items()
     }
 
 
@@ -200,7 +213,7 @@ def _shots(fitted: FittedUnit, variants: Mapping[str, Variant]) -> dict[str, Out
                 scores = _scores(again, rescore(again, under), variant, under)
                 found[name].append(image_cells(test_rows(again.manifest), scores, _bootstrap(under)))
     return {
-        n: _outcome(params_of(n, v, fitted.params), _mean(found[n]), _spread(found[n])) for n, v in variants.items()
+        n: _outcome(v, params_of(n, v, fitted.params), _mean(found[n]), _spread(found[n])) for n, v in variants.items()
     }
 
 
@@ -222,15 +235,14 @@ def _spread(runs: list[Cells]) -> dict[str, float]:
     return {"runs": float(len(values)), "deviation": deviation, "lowest": min(values), "highest": max(values)}
 
 
-def _cost(fitted: FittedUnit, params: Params) -> Outcome:
+def _cost(fitted: FittedUnit, variant: Variant) -> Outcome:
     seconds = {f"seconds {stage}": value for stage, value in seconds_per_image(fitted).items()}
-    measured = seconds | {"megabytes": peak_megabytes(), "numbers": float(numbers_learnt(params, fitted.paths))}
-    return _outcome(params, {}, measured)
+    measured = seconds | {"megabytes": peak_megabytes(), "numbers": float(numbers_learnt(fitted.params, fitted.paths))}
+    return _outcome(variant, fitted.params, {}, measured)
 
 
-def _outcome(params: Params, cells: Cells, measured: dict[str, float] | None = None) -> Outcome:
-    weights = {name: digest for group in weight_digests(params).values() for name, digest in group.items()}
-    return Outcome(cells, parameters_digest(params), weights, measured or {})
+def _outcome(variant: Variant, params: Params, cells: Cells, measured: dict[str, float] | None = None) -> Outcome:
+    return Outcome(cells, parameters_digest(params), weights_of(variant, params), measured or {})
 
 
 def _bootstrap(params: Params) -> Bootstrap:
@@ -247,8 +259,8 @@ def _source_digest() -> str:
 
 def _key(params: Params, unit: str, name: str, variant: Variant, inputs: Mapping[str, str], source: str) -> str:
     changed = params_of(name, variant, params)
-    how = (variant.group, variant.banks, variant.encoded, variant.seeds, parameters_digest(changed))
-    return fingerprint("ablation", unit, how, sorted(inputs.items()), _outcome(changed, {}).weights, source)
+    how = (variant.group, variant.figure, variant.banks, variant.encoded, variant.seeds, parameters_digest(changed))
+    return fingerprint("ablation", unit, how, sorted(inputs.items()), weights_of(variant, changed), source)
 
 
 def _packed(outcome: Outcome) -> Record:

@@ -26,12 +26,12 @@ RESULTS = Path("ablations/results")
 # about the artifacts below is in these already.
 READS: dict[str, tuple[str, ...]] = {
     "banks": ("fuse", "evaluate", "data"),
-    "text": ("text_score", "segment", "weights", "evaluate", "data"),
+    "text": ("text_score", "segment", "texts", "vlm", "encode", "weights", "evaluate", "data"),
     "objects": ("object_bank", "encode", "weights", "evaluate", "data"),
     "patches": ("patch_bank", "encode", "weights", "evaluate", "data"),
     "clusters": ("patch_bank", "encode", "weights", "fuse", "evaluate", "data"),
 }
-NO_SETTING = ("decide", "refit", "demo", "profile")  # what no variant of another group depends on
+NO_SETTING = ("decide", "refit", "demo", "profile", "texts")  # what no variant of another group depends on
 DIGITS = 12  # of a digest that people read
 
 

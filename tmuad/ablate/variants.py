@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -14,6 +14,9 @@ from tmuad.errors import ParameterError, WeightsError
 from tmuad.profiles import DEFAULT, overlay
 from tmuad.section import Section
 
+if TYPE_CHECKING:
+    from tmuad.models.slots import ModelSlot
+
 VARIANTS = Path("variants.yaml")
 Group = Literal["banks", "text", "objects", "patches", "clusters", "shots", "cost"]
 GROUPS: tuple[str, ...] = get_args(Group)
@@ -21,12 +24,13 @@ BANK = Literal["text", "objects", "patches"]
 # What the variants of a group may change: the DVC stage of a group depends on no more than these need.
 MAY_CHANGE: dict[str, tuple[str, ...]] = {
     "banks": ("fuse",),
-    "text": ("text_score",),
+    "text": ("text_score", "describe"),
     "objects": ("object_bank",),
     "patches": ("patch_bank",),
     "clusters": ("patch_bank",),
     "cost": (),
 }
+BY_GRID = {"position": "nine_grid"}  # all that a variant of texts may change of `describe`
 NAME = r"[a-z0-9][a-z0-9-]*"
 
 
@@ -34,7 +38,13 @@ class Encoded(Section):
     """Texts compared as vectors, and not class by class; see tmuad/ablate/encoded.py."""
 
     of: Literal["image", "segments", "classes"]  # what the text describes
-    by: Literal["words", "phrases"]  # what its vector counts
+    by: Literal["words", "phrases", "clip", "t5"]  # what makes its vector
+    told_by: Literal["looks", "vlm"] = "looks"  # who describes images and segments; classes are described by Alg. 1
+
+    @property
+    def by_vlm(self) -> bool:
+        """Whether a language model writes the texts."""
+        return self.told_by == "vlm" and self.of != "classes"
 
 
 class Variant(Section):
@@ -108,6 +118,11 @@ def _parsed(path: Path, group: str, name: object, entry: object) -> Variant:
                     f"{where}: changes '{section}', but a variant of the group '{variant.group}' may change {may}; "
                     "choose another group (shots: anything)"
                 )
+    if variant.group == "text" and variant.change.get("describe", BY_GRID) != BY_GRID:
+        raise ParameterError(
+            f"{where}: change.describe: a variant of the group 'text' may take the grid's positions, {BY_GRID}, and "
+            "nothing besides: objects are not classified again"
+        )
     if variant.encoded and (variant.group != "text" or variant.banks != ("text",)):
         raise ParameterError(f"{where}: `encoded` compares texts; it needs `group: text` and `banks: [text]`")
     if variant.seeds and variant.group != "shots":
@@ -146,10 +161,13 @@ def named(variants: Mapping[str, Variant], name: str) -> Variant:
 def selected(variants: Mapping[str, Variant], params: Params, group: str | None = None) -> dict[str, Variant]:
     """The variants that the profile in force has, of one group or of all."""
     family = "embedded" if params.profile == DEFAULT else "paper"
+    speechless = params.describe.position != "vlm"  # a profile without a language model has no need of its weights
     return {
         name: variant
         for name, variant in variants.items()
-        if variant.profile in ("any", family) and group in (None, variant.group)
+        if variant.profile in ("any", family)
+        and group in (None, variant.group)
+        and not (speechless and variant.encoded and variant.encoded.by_vlm)
     }
 
 
@@ -169,13 +187,33 @@ def params_of(name: str, variant: Variant, params: Params, seed: int | None = No
     return changed.model_copy(update={"profile": params.profile})
 
 
-def check_weights(name: str, params: Params) -> None:
+def weights_of(variant: Variant, params: Params) -> dict[str, str]:
+    """Weight name -> digest, of the models that the variant uses under its own parameters.
+
+    Raises:
+        WeightsError: a file is missing or of the wrong size.
+    """
+    from tmuad import weights
+
+    return {name: weights.digest(name, params.compute) for slot in slots_of(variant, params) for name in slot.names}
+
+
+def slots_of(variant: Variant, params: Params) -> "list[ModelSlot]":
+    """The models that the variant uses under its own parameters: those of the stages, and text encoders."""
+    from tmuad.models.slots import model_slots, text_slots
+
+    if variant.encoded is None:
+        return model_slots(params)
+    return [*model_slots(params), *text_slots(params, variant.encoded.by, variant.encoded.by_vlm)]
+
+
+def check_weights(name: str, variant: Variant, params: Params) -> None:
     """Raises WeightsError if the variant asks for a model whose weights are not there."""
     from tmuad import weights
-    from tmuad.models.slots import model_slots, weight_names
+    from tmuad.models.slots import weight_names
 
     try:
-        for weight in weight_names(model_slots(params)):
+        for weight in weight_names(slots_of(variant, params)):
             weights.paths(weight, params.compute)
     except WeightsError as error:
         raise WeightsError(f"{VARIANTS}: variant '{name}' asks for a model that is not there: {error}") from None
@@ -188,4 +226,4 @@ def check_all(variants: Mapping[str, Variant], params: Params) -> None:
         ParameterError, WeightsError: of the first that has not.
     """
     for name, variant in selected(variants, params).items():
-        check_weights(name, params_of(name, variant, params))
+        check_weights(name, variant, params_of(name, variant, params))

@@ -17,7 +17,7 @@ from tmuad.banks.bounded import Bounded
 from tmuad.banks.centroids import Matrix, kmeans, load_tensors, nearest
 from tmuad.banks.grid import interpolate
 from tmuad.banks.index import Centroids, Index, array_of, compressed
-from tmuad.banks.objects import Labelled
+from tmuad.banks.objects import REGION, Labelled
 from tmuad.banks.patch_model import PatchImage, chosen_layers
 from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
@@ -26,6 +26,7 @@ from tmuad.errors import DataError
 from tmuad.parallel import one_thread
 
 MARK = "cosine."  # prefix of the tensors' names, by which a file says what it is
+OBJECTS, EMPTY = f"{MARK}objects/", f"{MARK}nothing"  # groups of an object bank; a bank without any
 
 
 @dataclass(frozen=True)
@@ -95,39 +96,49 @@ class CosinePatchBank:
 
 @dataclass(frozen=True)
 class CosineObjectBank:
-    """M_O of one unit: unit centroids (K, D) of the open segments. No class is known: they form one group."""
+    """M_O of one unit: unit centroids (K, D) of the open segments, which form one group, or of each class of objects."""
 
-    centroids: Centroids  # (0, D) where the normal images show no segment
+    groups: dict[str, Centroids]  # by class, REGION for open segments; none where the normal images show nothing
 
     @property
     def by_class(self) -> bool:
-        return False
+        """Whether it knows classes, or the regions of the open segmenter alone."""
+        return any(name != REGION for name in self.groups)
 
     @classmethod
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "CosineObjectBank":
-        every = Bounded(params.max_memory).fill(([""] * len(rows), rows) for _, rows in images).get("")
-        if every is None:
-            return cls(np.zeros((0, 1), dtype=np.float32))
+        """From the objects of each normal training image; K centroids per class."""
+        rows = Bounded(params.max_memory).fill(images)
         with one_thread():
-            return cls(compressed(kmeans(_unit(every), params.clusters, params.seed), params.index))
+            return cls(
+                {
+                    n: compressed(kmeans(_unit(rows[n]), params.clusters, params.seed), params.index)
+                    for n in sorted(rows)
+                }
+            )
 
     def calibrate(self, images: Iterable[Labelled], max_memory: int = 0) -> "CosineObjectBank":
         """The same bank: nothing in it depends on what distance is usual."""
         return self
 
     def distances(self, labels: Sequence[str], features: ObjectFeatures) -> Matrix:
-        """(n,): Eq. 3's 1 - cosine to the nearest centroid; 1 where the normal images show no segment at all."""
-        if not len(self.centroids) or not len(features):
-            return np.ones(len(features), dtype=np.float32)
-        return nearest(_unit(features), self.centroids)[0]
+        """(n,): Eq. 3's 1 - cosine to the nearest centroid of its class; 1 for a class that no normal image shows."""
+        distance = np.ones(len(features), dtype=np.float32)
+        for name, centroids in self.groups.items():
+            mine = np.array([label == name for label in labels], dtype=np.bool_)
+            if mine.any():
+                distance[mine] = nearest(_unit(features[mine]), centroids)[0]
+        return distance
 
     def save(self, path: Path) -> None:
-        write_atomic(path, pack({f"{MARK}objects": np.ascontiguousarray(array_of(self.centroids))}))
+        tensors = {f"{OBJECTS}{name}": np.ascontiguousarray(array_of(c)) for name, c in self.groups.items()}
+        write_atomic(path, pack(tensors or {EMPTY: np.zeros((0, 1), dtype=np.float32)}))
 
     @classmethod
     def load(cls, path: Path) -> "CosineObjectBank":
         """Raises ArtifactError if the file is missing or not a bank."""
-        return cls(_loaded(load_tensors(path)[f"{MARK}objects"]))
+        tensors = load_tensors(path)
+        return cls({n.removeprefix(OBJECTS): _loaded(c) for n, c in tensors.items() if n.startswith(OBJECTS)})
 
 
 def is_cosine(path: Path) -> bool:

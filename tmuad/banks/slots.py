@@ -32,6 +32,8 @@ def fit_object_bank(
 ) -> AnyObjectBank:
     """From `objects_of(images, by_class)`: the objects of the classes, or the open segments."""
     if params.distance == "cosine":
+        if params.segments == "named" and (named := CosineObjectBank.fit(objects_of(train, True), params)).groups:
+            return named
         return CosineObjectBank.fit(objects_of(train, False), params)
     if params.channels == "all":
         return _fit_objects(objects_of, train, params)
@@ -52,7 +54,7 @@ def fit_object_bank(
 def _fit_objects(
     objects_of: Callable[[list[ImageRef], bool], Iterator[Labelled]], train: list[ImageRef], params: ObjectBankParams
 ) -> ObjectBank:
-    if params.segments == "auto" and (objects := ObjectBank.fit(objects_of(train, True), params)).groups:
+    if params.segments != "open" and (objects := ObjectBank.fit(objects_of(train, True), params)).groups:
         return objects
     return ObjectBank.fit(objects_of(train, False), params)  # no classes in this unit, or regions are asked for
 

@@ -41,11 +41,17 @@ class Qwen:
         self.processor = build_processor(params, compute)
         self.model = build_qwen(params, compute).to(device_of(compute)).eval()
 
-    def ask(self, questions: Sequence[Question]) -> list[str]:
-        """The answer to each question, decoded greedily: the same question always gets the same answer."""
-        return in_batches(self._ask, list(questions), self.params.batch, "vision language model")
+    def ask(self, questions: Sequence[Question], max_tokens: int | None = None) -> list[str]:
+        """The answer to each question, decoded greedily: the same question always gets the same answer.
 
-    def _ask(self, questions: Sequence[Question]) -> list[str]:
+        `max_tokens`: of the longest answer, where it is not that of the parameters.
+        """
+        limit = max_tokens or self.params.max_tokens
+        return in_batches(
+            lambda some: self._ask(some, limit), list(questions), self.params.batch, "vision language model"
+        )
+
+    def _ask(self, questions: Sequence[Question], max_tokens: int) -> list[str]:
         from PIL import Image
 
         chats = [
@@ -58,7 +64,7 @@ class Qwen:
         )
         with inference(self.compute):
             tokens: torch.Tensor = self.model.generate(
-                **inputs, do_sample=False, num_beams=1, max_new_tokens=self.params.max_tokens, temperature=None, top_p=None,
+                **inputs, do_sample=False, num_beams=1, max_new_tokens=max_tokens, temperature=None, top_p=None,
                 top_k=None, repetition_penalty=1.0,
             )  # fmt: skip
         new = tokens[:, inputs["input_ids"].shape[1] :]

@@ -5,7 +5,7 @@ open_clip interpolates them when it loads weights.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +84,7 @@ class ClipEncoder:
         self, images: Sequence[NDArray[np.uint8]], segments: Sequence[Sequence[Runs]]
     ) -> list[ObjectFeatures]:
         """Features (n, D) of the `segments` of each image; the crops of all images share their batches."""
-        with ThreadPoolExecutor(CUTTERS) as pool:  # Pillow and numpy release the lock for most of a crop
-            cut = list(pool.map(self._cut, images, segments))
-        features = self.encode_crops(np.concatenate(cut) if cut else np.zeros((0, 1, 1, 3), np.uint8))
-        return np.split(features, np.cumsum([len(c) for c in cut])[:-1]) if cut else []
-
-    def _cut(self, image: NDArray[np.uint8], segments: Sequence[Runs]) -> NDArray[np.uint8]:
-        """Crops (n, size, size, 3) on black."""
-        shape = (image.shape[0], image.shape[1])
-        return crops_of(image, (masks.decode(r, shape) for r in segments), self.params.crop_size, (0, 0, 0))
+        return encode_cut(self.encode_crops, images, segments, self.params.crop_size)
 
     def _embed(self, x: "torch.Tensor") -> "torch.Tensor":
         """`VisionTransformer._embeds` with the positions of this size: (n, 3, s, s) -> (n, 1 + h w, D)."""
@@ -103,6 +95,25 @@ class ClipEncoder:
         first = visual.class_embedding.to(patches.dtype).expand(len(x), 1, -1)
         tokens: torch.Tensor = visual.ln_pre(torch.cat([first, patches], dim=1) + grid.to(patches.dtype))
         return tokens
+
+
+def encode_cut(
+    encode: Callable[[NDArray[np.uint8]], ObjectFeatures],
+    images: Sequence[NDArray[np.uint8]],
+    segments: Sequence[Sequence[Runs]],
+    size: int,
+) -> list[ObjectFeatures]:
+    """What `encode` makes of the `segments` of each image, cut out on black as crops (n, size, size, 3)."""
+
+    def cut(image: NDArray[np.uint8], runs: Sequence[Runs]) -> NDArray[np.uint8]:
+        shape = (image.shape[0], image.shape[1])
+        return crops_of(image, (masks.decode(r, shape) for r in runs), size, (0, 0, 0))
+
+    if not images:
+        return []
+    with ThreadPoolExecutor(CUTTERS) as pool:  # Pillow and numpy release the lock for most of a crop
+        found = list(pool.map(cut, images, segments))
+    return np.split(encode(np.concatenate(found)), np.cumsum([len(c) for c in found])[:-1])
 
 
 def clip_fingerprint(params: ClipEncoderParams, compute: ComputeParams) -> str:

@@ -1,4 +1,7 @@
-"""DINOv2 as patch encoder: hidden states of several blocks. The model is that of transformers."""
+"""DINOv2 as encoder: hidden states of several blocks for the patch bank, the class token of masked crops for the object bank.
+
+The model is that of transformers.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -10,9 +13,11 @@ from numpy.typing import NDArray
 from tmuad import weights
 from tmuad.cache import fingerprint
 from tmuad.config_models import ComputeParams, DinoEncoderParams
-from tmuad.encode import PatchFeatures
+from tmuad.describe import crops as crops_module
+from tmuad.encode import ObjectFeatures, PatchFeatures
 from tmuad.encode import clip as clip_module
-from tmuad.encode.clip import check_layers, check_size, standardised
+from tmuad.encode.clip import CROPS, check_layers, check_size, encode_cut, standardised
+from tmuad.masks import Runs
 from tmuad.models.runtime import device_of, in_batches, inference, loaded, precision_of
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class DinoEncoder:
-    """Patch encoder; see `tmuad.encode`. Everything is done for many images at once."""
+    """Patch and object encoder; see `tmuad.encode`. Everything is done for many images at once."""
 
     name = "dinov2"
 
@@ -42,6 +47,7 @@ class DinoEncoder:
         self.layers = tuple(f"dinov2-{layer}" for layer in params.layers)
         check_layers("encode.dinov2", params.layers, self.model.config.num_hidden_layers)
         check_size("encode.dinov2.size", params.size, self.model.config.patch_size)
+        check_size("encode.dinov2.crop_size", params.crop_size, self.model.config.patch_size)
 
     def encode_patches(self, images: Sequence[NDArray[np.uint8]]) -> list[PatchFeatures]:
         """Features (h, w, D) float16 per layer of each image (S, S, 3); one forward serves all layers."""
@@ -62,11 +68,29 @@ class DinoEncoder:
                     break
         return [{name: layer[i] for name, layer in found.items()} for i in range(len(images))]
 
+    def encode_crops(self, crops: NDArray[np.uint8]) -> ObjectFeatures:
+        """Class tokens (n, D), after the last norm, of crops (n, size, size, 3)."""
+        if not len(crops):
+            return np.zeros((0, self.model.config.hidden_size), dtype=np.float32)
+        return np.stack(in_batches(self._pooled, list(crops), CROPS * self.compute.batch, "DINOv2 crops"))
+
+    def _pooled(self, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        pixels = standardised(crops, self.params.crop_size, MEAN, STD).to(device_of(self.compute))
+        with inference(self.compute):
+            pooled = self.model(pixels).pooler_output
+        return list(pooled.float().cpu().numpy())
+
+    def encode_objects(
+        self, images: Sequence[NDArray[np.uint8]], segments: Sequence[Sequence[Runs]]
+    ) -> list[ObjectFeatures]:
+        """Features (n, D) of the `segments` of each image; the crops of all images share their batches."""
+        return encode_cut(self.encode_crops, images, segments, self.params.crop_size)
+
 
 def dino_fingerprint(params: DinoEncoderParams, compute: ComputeParams) -> str:
     here = sys.modules[__name__]
     digest = weights.digest(params.weights, compute)
-    return fingerprint(here, clip_module, params, digest, precision_of(compute))
+    return fingerprint(here, clip_module, crops_module, params, digest, precision_of(compute))
 
 
 def load_dino(model: str, weights_name: str, compute: ComputeParams) -> Any:

@@ -32,9 +32,9 @@ class ModelFeatureTask:
 
     @classmethod
     def of(cls, params: Params, after: Task) -> "ModelFeatureTask":
-        by_class = params.object_bank.distance == "whitened"
-        encoders = params.patch_bank.encoders
-        return cls(after, encoders, params.object_bank.encoder, by_class, params.encode, params.compute)
+        bank = params.object_bank
+        by_class = bank.distance == "whitened" or bank.segments == "named"
+        return cls(after, params.patch_bank.encoders, bank.encoder, by_class, params.encode, params.compute)
 
     @property
     def encoder(self) -> FilterEncoder:
@@ -73,17 +73,14 @@ class ModelFeatureTask:
             triples = zip(images, segments, banks, strict=True)
             features = [FilterEncoder().encode_objects(i, many, bank) for i, many, bank in triples]
         else:
-            features = self._clip().encode_objects(images, segments)
+            features = self._model(self.objects).encode_objects(images, segments)
         for record, scene, rows in zip(records, scenes, features, strict=True):
             record |= {"regions": rows[: len(scene.regions)], "candidates": rows[len(scene.regions) :]}
         return records
 
     def _model(self, name: str) -> ClipEncoder | DinoEncoder:
         if name == "clip":
-            return self._clip()
-        params = self.encode.dinov2
-        return loaded(("dinov2 encoder", params, self.compute), lambda: DinoEncoder(params, self.compute))
-
-    def _clip(self) -> ClipEncoder:
-        params = self.encode.clip
-        return loaded(("clip encoder", params, self.compute), lambda: ClipEncoder(params, self.compute))
+            clip = self.encode.clip
+            return loaded(("clip encoder", clip, self.compute), lambda: ClipEncoder(clip, self.compute))
+        dino = self.encode.dinov2
+        return loaded(("dinov2 encoder", dino, self.compute), lambda: DinoEncoder(dino, self.compute))

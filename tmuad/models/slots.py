@@ -1,5 +1,6 @@
 """Which foundation models the parameters put into which slots."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from tmuad import weights
 from tmuad.config import Params
 from tmuad.config_models import ClipFinetuneParams, GroundedSamParams, SamParams
+from tmuad.errors import WeightsError
 
 GROUPS = ("segment", "finetune", "encode", "vlm")  # of stages, by which weights are listed in artifacts/params.yaml
+TEXTS = "texts"  # beside them: the models of Table VI's texts, which no stage of the pipeline uses
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,17 @@ class ModelSlot:
     """A model in its place. Two slots with the same `kind`, `model` and `weights` share one loaded model."""
 
     name: str  # for people
-    group: str  # one of GROUPS
+    group: str  # one of GROUPS, or TEXTS
     kind: str
     model: str
     weights: str
     build: Callable[[], Any]  # without weights, wherever torch's default device is
     files: tuple[str, ...] = ()  # further entries of weights.yaml that it needs
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All entries of weights.yaml that it needs."""
+        return self.weights, *self.files
 
 
 def model_slots(params: Params) -> list[ModelSlot]:
@@ -56,20 +64,30 @@ def model_slots(params: Params) -> list[ModelSlot]:
 
         slots.append(ModelSlot("encoder", "encode", "DINOv2", dino.model, dino.weights, build))
     if params.describe.position == "vlm":
-        vlm = params.vlm
+        slots.append(_qwen("position", "vlm", params))
+    return slots
 
-        def build_vlm() -> Any:
-            from tmuad.describe.qwen import build_qwen
 
-            return build_qwen(vlm, empty=True)
+def text_slots(params: Params, encoder: str, by_vlm: bool) -> list[ModelSlot]:
+    """The models of texts that are compared as vectors: who writes them, and their encoder (clip or t5; others have none)."""
+    slots = [_qwen("captions", TEXTS, params)] if by_vlm else []
+    if encoder == "clip":
+        slots.append(_clip("text encoder", TEXTS, params.encode.clip.model, params.encode.clip.weights))
+    if encoder == "t5":
+        t5 = params.texts.t5
 
-        slots.append(ModelSlot("position", "vlm", "Qwen", vlm.model, vlm.weights, build_vlm))
+        def build() -> Any:
+            from tmuad.encode.texts import build_t5
+
+            return build_t5(t5.model)
+
+        slots.append(ModelSlot("text encoder", TEXTS, "T5", t5.model, t5.weights, build))
     return slots
 
 
 def weight_names(slots: list[ModelSlot]) -> list[str]:
     """The entries of weights.yaml that the slots need, each once."""
-    names = [name for slot in slots for name in (slot.weights, *slot.files)]
+    names = [name for slot in slots for name in slot.names]
     return [name for name in dict.fromkeys(names) if weights.random_seed(name) is None]
 
 
@@ -81,9 +99,28 @@ def weight_digests(params: Params) -> dict[str, dict[str, str]]:
     """
     digests: dict[str, dict[str, str]] = {group: {} for group in GROUPS}
     for slot in model_slots(params):
-        for name in (slot.weights, *slot.files):
+        for name in slot.names:
             digests[slot.group][name] = weights.digest(name, params.compute)
     return digests
+
+
+def text_weight_digests(params: Params) -> dict[str, str]:
+    """Weight name -> digest of the text encoders that lie here. Variants of Table VI alone need them: none has to."""
+    digests = {}
+    for encoder in ("clip", "t5"):
+        for name in weight_names(text_slots(params, encoder, by_vlm=False)):
+            with contextlib.suppress(WeightsError):
+                digests[name] = weights.digest(name, params.compute)
+    return digests
+
+
+def _qwen(name: str, group: str, params: Params) -> ModelSlot:
+    def build() -> Any:
+        from tmuad.describe.qwen import build_qwen
+
+        return build_qwen(params.vlm, empty=True)
+
+    return ModelSlot(name, group, "Qwen", params.vlm.model, params.vlm.weights, build)
 
 
 def _sam(name: str, model: str, weights_name: str) -> ModelSlot:

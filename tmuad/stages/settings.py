@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tmuad.config import Params
-from tmuad.models.slots import model_slots, weight_digests
+from tmuad.models.slots import TEXTS, model_slots, text_weight_digests, weight_digests
 from tmuad.parquet import write_artifact
 from tmuad.segment.slots import names_of
 from tmuad.workspace import SETTINGS
@@ -27,5 +27,7 @@ def run(params: Params) -> None:
 
         content["compute"]["precision"] = precision_of(params.compute)
     content["weights"] = weight_digests(params)
+    if model_slots(params):
+        content["weights"][TEXTS] = text_weight_digests(params)
     content["objects"] = {unit: list(names) for unit in params.units if (names := names_of(params, unit))}
     write_artifact(SETTINGS, yaml.safe_dump(content, sort_keys=True, allow_unicode=True).encode())

@@ -3,7 +3,10 @@
 Each picture shows photograph, ground truth and map side by side, the map in the colours of "jet", its 256 levels spread
 over all maps of the category. The number is the image's place among the test images, folder by folder. Scores of images
 and maps of normal images beside the test set are not kept, so the scale has to come from unlabelled test images; to do
-better, keep the arrays `segmentations` of its `predict` as .npy and use the adapter `folder`.
+better, keep the maps that its `predict` makes as .npy and use the adapter `folder`.
+
+Its loader brings the shorter side of an image to 288 px and cuts the centre square out; of two categories it enlarges the
+image first. The map is put back into its place; around it, where PBAS does not look, stands its lowest level.
 """
 
 from functools import cache
@@ -15,11 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from tmuad.data.images import image_shape
 from tmuad.errors import DataError
 from tmuad.plug.adapters import Images, MethodResults
 from tmuad.plug.maps import FileMaps
 
 PANELS = 3  # photograph, ground truth, map
+SHARE = {"toothbrush": 288 / 329, "wood": 288 / 329}  # of the shorter side that its loader keeps; elsewhere all of it
 FAR = 40.0  # of 441: a colour farther than this from all of jet's is no level of a map
 
 
@@ -38,8 +43,34 @@ def read(folder: Path, images: Images) -> MethodResults:
             f"{folder}: {len(pictures)} numbered pictures for {len(test)} test images of {images.unit}; "
             f"expected 001.png to {len(test):03}.png, as PBAS writes to results/eval/<data set>_<category>"
         )
-    maps = FileMaps(dict(zip(test, pictures, strict=True)), images.max_pixels, read_picture)
-    return MethodResults(maps, remarks=("maps read back from PBAS's pictures: 256 levels, 256 x 256 pixels",))
+    photographs = dict(zip(pictures, (images.root / path for path in test), strict=True))
+
+    def placed(path: Path, max_pixels: int) -> NDArray[Any]:
+        levels = read_picture(path, max_pixels)
+        return put_back(levels, image_shape(photographs[path], max_pixels=max_pixels), SHARE.get(images.root.name, 1.0))
+
+    maps = FileMaps(dict(zip(test, pictures, strict=True)), images.max_pixels, placed)
+    remarks = ["maps read back from PBAS's pictures: 256 levels, 256 x 256 pixels"]
+    shapes = {image_shape(path, max_pixels=images.max_pixels) for path in photographs.values()}
+    if images.root.name in SHARE or any(height != width for height, width in shapes):
+        remarks.append("PBAS looks at the centre square of an image alone; the rest counts as its lowest level")
+    return MethodResults(maps, remarks=tuple(remarks))
+
+
+def put_back(levels: NDArray[Any], shape: tuple[int, int], share: float = 1.0) -> NDArray[Any]:
+    """The map (S, S) of an image's centre square as one of the whole image of `shape` (H, W), in its aspect.
+
+    Args:
+        share: of the image's shorter side that the square has.
+    """
+    size, shorter = len(levels), min(shape)
+    whole = tuple(round(size / share * side / shorter) for side in shape)
+    if whole == levels.shape:
+        return levels
+    placed = np.full(whole, levels.min(), dtype=levels.dtype)
+    top, left = ((side - size) // 2 for side in whole)
+    placed[top : top + size, left : left + size] = levels
+    return placed
 
 
 def read_picture(path: Path, max_pixels: int) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """UniVAD (Gu et al., CVPR 2025): <category>/anomaly_maps/<defect>_<image>.<suffix>, and detailed_results.csv with scores.
 
-The published test script keeps a table of AUROCs alone. Versions of it that are in use keep maps and scores as above;
-docs/plug.md says which lines bring the published one to do the same, with floats in place of grey levels.
+The published test script keeps a table of AUROCs alone. Public copies of it keep maps and scores as above, <category> with
+spaces; docs/plug.md says which lines bring the published one to keep them as the adapter `folder` reads them.
 """
 
 import csv
@@ -67,10 +67,11 @@ def _match(folder: Path, images: Images, skip_unknown: bool) -> dict[str, Path]:
 
 
 def _scores(table: Path, images: Images) -> dict[str, float]:
-    by_name = {}
+    by_name: dict[tuple[str, str], str] = {}
     for path in images.of("test"):
         parts = PurePosixPath(path)
         by_name[parts.parent.name, parts.name] = path
+        by_name.setdefault((parts.parent.name, parts.stem), path)  # the suffix is lost where it drew an example
     category = images.root.name.replace("_", " ")
     scores: dict[str, float] = {}
     try:
@@ -82,7 +83,7 @@ def _scores(table: Path, images: Images) -> dict[str, float]:
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError) as error:
         raise DataError(f"{table}: not UniVAD's table of scores ({error}); run its test again") from None
     wrong = [image for image, score in scores.items() if not math.isfinite(score)]
-    missing = [image for image in by_name.values() if image not in scores]
+    missing = [image for image in dict.fromkeys(by_name.values()) if image not in scores]
     if wrong or missing:
         what = f"{some(wrong)} has a score that is not finite" if wrong else f"no score of {some(missing)}"
         raise DataError(f"{table}: {what}; run its test again")

@@ -61,7 +61,7 @@ def line_chart(
     other: Sequence[Series],
     labels: tuple[str, str, str],
 ) -> str:
-    """Lines over evenly spaced `places`: `series` on the left axis, `other`, dashed, on the right one.
+    """Lines over evenly spaced `places`: `series` on the left axis, `other`, dashed, on the right one, if there are any.
 
     `labels` are those of the places, of the left axis and of the right one.
     """
@@ -73,7 +73,7 @@ def line_chart(
         if step
         else [LEFT + 14]
     )
-    for tick in _ticks(right.low, right.high):
+    for tick in _ticks(right.low, right.high) if other else ():
         parts.append(_text(WIDTH - RIGHT + 8, right.y(tick) + 4, f"{tick:.3g}", "start", 11))
     parts.append(_text(WIDTH - 4, TOP - 12, labels[2], "end", 11))
     for number, (frame, one, dash) in enumerate([(left, s, "") for s in series] + [(right, s, "5 4") for s in other]):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tmuad.ablate.moved import STEPS, moved_key
 from tmuad.parquet import write_artifact
 from tmuad.report.paper.charts import Series, bar_chart, line_chart
 from tmuad.report.paper.scopes import Scope
@@ -24,13 +25,19 @@ TITLES = {
     10: "Anomaly maps on MPDD",
     11: "Anomaly maps on BrainMRI",
     12: "What each bank contributes to the score of anomalies",
-    13: "Positions in words, or as places: logical anomalies by the text bank alone",
+    13: "Ways to say positions: AUROC of logical anomalies by the text bank alone",
     14: "Logical anomalies found by the text bank",
     15: "Regions of any kind, and named objects",
     16: "Patch layers alone and together",
     17: "Failures: anomalies that score lowest, good images that score highest",
     18: "Centroids of the patch bank: AUROC and time",
 }
+
+
+MOVED = "Ways to say positions: how far a camera may move"
+ALIKE = (
+    "No difference on these units: their logical anomalies are told apart without positions, or in any of these ways."
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Figure:
 
 def write_index(folder: Path, figures: Sequence[Figure]) -> None:
     """figures.json and figures.md; pictures that belong to no figure any more go."""
-    ordered = sorted(figures, key=lambda f: (f.number, f.scope))
+    ordered = sorted(figures, key=lambda f: (f.number, f.scope, f.file))
     write_artifact(folder / INDEX, (json.dumps([asdict(f) for f in ordered], indent=1, sort_keys=True) + "\n").encode())
     lines = ["# Figures\n"]
     for figure in ordered:
@@ -86,9 +93,10 @@ def contributions(folder: Path, scopes: Sequence[Scope], tables: Mapping[str, pd
 
 
 def positions(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Figure]:
-    """Figure 13: ways to say where objects are."""
+    """Figure 13: ways to say where objects are, by what they find, and by how much a camera may move under them."""
     key, rows, figures = ("image", "auroc_logical"), [], []
     names = sources.drawn(13)
+    about = "; ".join(_about(sources, names))
     for scope in scopes:
         found = _asked(13, scope, sources, names, key)
         if isinstance(found, Figure):
@@ -102,9 +110,34 @@ def positions(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[F
             rows += [[scope.name, group, name, _shown(f)] for group, f in zip(groups, every, strict=True)]
         file = f"figure_13_{scope.name}.svg"
         write_artifact(folder / file, bar_chart(TITLES[13], groups, series, 0, 105, "AUROC, %").encode())
-        figures.append(Figure(13, scope.name, TITLES[13], file, note="; ".join(_about(sources, names))))
+        note = f"{about}. {ALIKE}" if all(s.values == series[0].values for s in series) else about
+        figures += [Figure(13, scope.name, TITLES[13], file, note=note), _moved(folder, scope, sources, names)]
     _csv(folder / "figure_13.csv", ("scope", "unit", "variant", "auroc_logical"), rows)
     return figures
+
+
+def _moved(folder: Path, scope: Scope, sources: Sources, names: Sequence[str]) -> Figure:
+    """The second part of figure 13."""
+    shares = {
+        name: [mean_of([sources.variant(unit, name, moved_key(step)) for unit in scope.units]) for step in STEPS]
+        for name in names
+    }
+    series = [Series(name, [_percent(f) for f in found]) for name, found in shares.items()]
+    file = f"figure_13_moved_{scope.name}.svg"
+    labels = ("all objects moved by, % of the side", "good images of which no position is said to be wrong, %", "")
+    write_artifact(folder / file, line_chart(MOVED, STEPS, series, [], labels).encode())
+    rows = [
+        [scope.name, name, step, _shown(f)]
+        for name, many in shares.items()
+        for step, f in zip(STEPS, many, strict=True)
+    ]
+    _csv(folder / f"figure_13_moved_{scope.name}.csv", ("scope", "variant", "moved", "placed"), rows)
+    unasked = [name for name, found in shares.items() if any(f.cell is None for f in found)]
+    more = (
+        f" {', '.join(unasked)}: what a language model says of moved scenes would have to be asked." if unasked else ""
+    )
+    note = f"Good test images, all objects moved alike to each of the four sides.{more}"
+    return Figure(13, scope.name, MOVED, file, note=note)
 
 
 def clusters(folder: Path, scopes: Sequence[Scope], sources: Sources) -> list[Figure]:
