@@ -1,6 +1,6 @@
 """SIGKILL at every step of a re-fit, at random moments within it; then the next run, held against an undisturbed one.
 
-    python benchmarks/kill.py [--times 10] [--steps inspect guard ... roll_back] [--seed 0]
+    python benchmarks/kill.py [--times 10] [--steps inspect guard ... roll_back] [--minutes 25] [--seed 0]
 
 For each kill: a copy of a fitted workspace, a run that is killed (with its whole process group) some time after its
 journal names the step, and the next run. Afterwards no image may be lost or there twice, the tree must be clean, the
@@ -109,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=1, help="kills in each step; what comes too late is tried again")
     parser.add_argument("--steps", nargs="+", default=[*STEPS["refit"], ROLL_BACK])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further kill after so long")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -121,12 +122,13 @@ def main() -> None:
         fails = Undisturbed.measure(base / "strict", base / "rolled-back")
         killed, failed, late = Counter[str](), Counter[str](), Counter[str]()
         print(f"seconds undisturbed: {passes.seconds} and {fails.seconds}", flush=True)
-        for step in options.steps:
-            goal = fails if step == ROLL_BACK else passes
-            for number in range(3 * options.times):
-                if killed[step] == options.times:
-                    break
+        end = time.monotonic() + 60 * options.minutes
+        for number in range(3 * options.times):  # round by round, so that what is cut short has killed every step alike
+            for step in options.steps:
+                if killed[step] == options.times or time.monotonic() > end:
+                    continue
                 began = time.monotonic()
+                goal = fails if step == ROLL_BACK else passes
                 start = goal.remembered if step in AFTER_STAGES else goal.start
                 folder = copy(start, base / f"{step}-{number}")
                 arrive(folder, "a.png", "b.png")

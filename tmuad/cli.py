@@ -41,12 +41,6 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
-data.register(app)
-evaluation.register(app)
-models.register(app)
-operations.register(app)
-plug.register(app)
-
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
 
@@ -92,6 +86,19 @@ def init(
 
 
 @app.command()
+def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params.yaml.")]) -> None:
+    """Show the object classes of a fitted unit, and where to name them.
+
+    Writes reports/UNIT/classes.png (examples of each class) and, if there is none yet, data/names/UNIT.yaml.
+    """
+    from tmuad.report.classes import describe_classes
+
+    params = load_params(PARAMS)
+    params.unit(unit)
+    typer.echo(describe_classes(unit, params))
+
+
+@app.command()
 def score(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images.")],
     unit: Unit,
@@ -121,19 +128,6 @@ def score(
 
 
 @app.command()
-def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params.yaml.")]) -> None:
-    """Show the object classes of a fitted unit, and where to name them.
-
-    Writes reports/UNIT/classes.png (examples of each class) and, if there is none yet, data/names/UNIT.yaml.
-    """
-    from tmuad.report.classes import describe_classes
-
-    params = load_params(PARAMS)
-    params.unit(unit)
-    typer.echo(describe_classes(unit, params))
-
-
-@app.command()
 def results() -> None:
     """Print the results of all evaluated units and where to look next."""
     from tmuad.report.tables import load_results
@@ -142,8 +136,8 @@ def results() -> None:
     print_results(load_results(load_params(PARAMS).units))
 
 
-ask.register(app)
-ablation.register(app)
+for topic in (ask, operations, evaluation, plug, ablation, models, data):  # the help lists commands in this order
+    topic.register(app)
 
 
 def _print_json(outcome: dict[str, object]) -> None:
