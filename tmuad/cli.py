@@ -111,16 +111,20 @@ def score(
 
     Exit status: 0 done, 1 an error (or a bad image was skipped), 3 with --check if an image is anomalous.
     """
-    from tmuad.scoring import score_files
+    from tmuad.scoring import passed_over, score_files
 
     params = load_params(PARAMS)
+    target = out or Path("reports/scored") / unit
     policy = on_bad_image.value if on_bad_image else params.data.on_bad_image
     show = _print_json if as_json else _print_card
     anomalous = bad = 0
-    for outcome in score_files(images, unit, params, out or Path("reports/scored") / unit, policy):
+    for outcome in score_files(images, unit, params, target, policy):
         show(outcome)
         anomalous += outcome.get("verdict") == "anomalous"
         bad += "error" in outcome
+    if others := passed_over(images, target):
+        few = ", ".join(str(path) for path in others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        typer.echo(f"not scored, because files of their kind are not read: {few}", err=True)
     if bad:
         raise typer.Exit(1)
     if check and anomalous:
