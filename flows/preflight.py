@@ -64,7 +64,7 @@ def check_disk(params: Params, arriving: int) -> None:
     needed = params.refit.min_free + 3 * arriving
     if free < needed:
         raise DataError(
-            f"{Path.cwd()}: {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB wanted for this run; free some space "
+            f"{Path.cwd()}: {free / 1e6:,.1f} MB free, {needed / 1e6:,.1f} MB wanted for this run; free some space "
             "(`dvc gc --workspace --all-tags` drops from DVC's cache what no version needs), or lower refit.min_free"
         )
 
