@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 import zc.lockfile
+from fits import small_disk
 from PIL import Image
 from refit_workspace import (
     DEMO,
@@ -536,6 +537,26 @@ def test_a_disk_that_fills_up_during_admission(workspace: Path, tmp_path: Path) 
         assert file_id(source) == image_id and list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_disk_that_fills_up_during_a_run(fitted_workspace: Path, tmp_path: Path) -> None:
+    """The whole workspace on a disk with room for the start of a run only: told, nothing lost, and done once there is room."""
+    with small_disk(tmp_path / "small", "200m"):
+        folder, ballast = copy(fitted_workspace, tmp_path / "small/ws"), tmp_path / "small/ballast"
+        arrive(folder, "one.png", "two.png")
+        images, before = all_images(folder), state(folder)
+        ballast.write_bytes(bytes(shutil.disk_usage(folder).free - 180 * 1024))
+        refit = ("-m", "flows.command", "refit", "--unit", UNIT)
+        done = python(folder, *refit, check=False, PYTHONDONTWRITEBYTECODE="1")
+        assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+        assert "No space left on device" in done.stderr and "free some space" in done.stderr
+        assert all_images(folder) == images and state(folder) == before
+        ballast.unlink()
+        python(folder, *refit, check=False)  # what could not be rolled back is now, or the run goes on
+        python(folder, *refit)
+        last = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
+        assert (last["version"], len(last["added"])) == ("v1", 2) and all_images(folder) == images
+        assert run(folder, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
 
 
 def test_unknown_parameters_and_damaged_journals(workspace: Path) -> None:
