@@ -468,6 +468,18 @@ def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.Monkey
     assert arrived.exists() and not (workspace / f".refit/{UNIT}/run.json").exists()
 
 
+def test_a_cron_job_is_told_by_the_exit_status(workspace: Path) -> None:
+    """`--once`: every unit's error in words, and the other units are done all the same."""
+    (arrived,) = arrive(workspace, "one.png")
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text() + "# a remark\n")
+    done = python(workspace, "-m", "flows.deploy", "--once", "--units", "kti", UNIT, check=False)
+    assert done.returncode == 1 and arrived.exists()
+    unknown, dirty = done.stderr.splitlines()
+    assert unknown.startswith("error: kti: unknown unit 'kti'")
+    assert dirty.startswith(f"error: {UNIT}: uncommitted changes in params.yaml")
+
+
 def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
     arrive(workspace, "one.png")
     (workspace / f"{ROOT}.dvc").unlink()
