@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from flows import runs
+from flows.summary import line
 from tmuad.arrivals.journal import Run
 from tmuad.errors import TmuadError
 
@@ -17,9 +18,7 @@ def report(unit: str, run: Run | None) -> int:
     if run is None:
         say(f"{unit}: nothing has arrived")
         return 0
-    counts = {word: len(run.with_decision(word)) for word in ("admit", "quarantine", "reject", "leave")}
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    say(f"{unit}: {run.outcome} {run.version} {f'({told})' if told else ''} {run.reason}".rstrip())
+    say(f"{line(run)} {run.reason}".rstrip())
     for warning in run.warnings:
         say(f"warning: {warning}")
     return 2 if run.outcome == "rolled back" else 1 if run.warnings else 0

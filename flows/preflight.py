@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,23 @@ def check_disk(params: Params, arriving: int) -> None:
     needed = params.refit.min_free + 3 * arriving
     if free < needed:
         raise DataError(
-            f"{Path.cwd()}: {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB wanted for this run; free some space "
-            "(`dvc gc --workspace` drops old versions from the cache), or lower refit.min_free"
+            f"{Path.cwd()}: {free / 1e6:,.1f} MB free, {needed / 1e6:,.1f} MB wanted for this run; free some space "
+            "(`dvc gc --workspace --all-tags` drops from DVC's cache what no version needs), or lower refit.min_free"
+        )
+
+
+def check_whole(root: Path, manifest: Path, removed: Collection[str] = ()) -> None:
+    """Raises DataError where images that `manifest` lists are gone from `root`, but for the paths `removed`.
+
+    A folder that goes away in the middle of a run, as a network drive does, must not become a version without it.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; bring the data set back with: dvc checkout {root}")
+    listed = set(read_parquet(manifest, ["path"]).to_pydict()["path"]).difference(removed)
+    if gone := sorted(path for path in listed if not (root / path).is_file()):
+        raise DataError(
+            f"{root}: {len(gone)} of {len(listed)} images have gone since the last fit, for instance {gone[0]}; bring them "
+            f"back with: dvc checkout {root}"
         )
 
 

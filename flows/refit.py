@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows import runs, steps
-from flows.summary import artifact_key, flip_rows, markdown, picture
+from flows.summary import artifact_key, flip_rows, line, markdown, picture
 from tmuad.arrivals.journal import Run
 from tmuad.errors import TmuadError
 
@@ -54,7 +54,7 @@ def refit(units: list[str] | None = None, trigger: str = "hand", wait: float | N
     Completed: promoted, rolled back by the gate, or nothing to do. Failed: an error, in words.
     """
     logger = get_run_logger()
-    done: list[str] = []
+    done: list[Run] = []
     failures: list[str] = []
     try:
         with runs.open_workspace(f"refit flow ({trigger})", logger.info, wait) as workspace:
@@ -67,19 +67,17 @@ def refit(units: list[str] | None = None, trigger: str = "hand", wait: float | N
                     continue
                 if run is not None:
                     summary_task(unit, steps.summary(run))
-                    done.append(_told(run))
+                    done.append(run)
                     failures.extend(run.warnings)
     except (TmuadError, OSError) as error:
         logger.error("%s", error)
         failures.append(str(error))
     if failures:
-        return Failed(message="; ".join([*failures, *done]))
-    names = {told.rpartition(": ")[2].split()[0] for told in done}
-    return Completed(message="; ".join(done) or "nothing has arrived", name="RolledBack" if "rolled" in names else None)
-
-
-def _told(run: Run) -> str:
-    return f"{run.unit}: {run.outcome} {run.version}".rstrip()
+        return Failed(message="; ".join([*failures, *map(line, done)]))
+    if any(run.outcome == "rolled back" for run in done):
+        told = (f"{line(run)} {run.reason}".rstrip() for run in done)
+        return Completed(message="; ".join(told), name="RolledBack")
+    return Completed(message="; ".join(map(line, done)) or "nothing has arrived")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import yaml
 
 from flows import git
 from flows.dvc import Dvc, DvcError, unit_ends, unit_stages
-from flows.preflight import check_disk, tag_name
+from flows.preflight import check_disk, check_whole, tag_name
 from tmuad.arrivals import history, quarantine
 from tmuad.arrivals.files import move, place_tree
-from tmuad.arrivals.journal import ROLL_BACK, Journal, Run, UnitState
+from tmuad.arrivals.journal import GONE, ROLL_BACK, Journal, Run, UnitState
 from tmuad.cache import write_atomic
 from tmuad.config import Params
 from tmuad.data.arrivals import log_path, update_log
@@ -82,6 +82,7 @@ def guard(context: Context) -> None:
     if not context.run.guarded:
         context.dvc.run_library("tmuad.arrivals", "guard", context.unit)
         _reload(context)
+        _log_gone(context)
     for arrival in context.run.with_decision("quarantine"):
         folder = quarantine.case_folder(context.unit, arrival.image_id, context.params)
         move(context.incoming / arrival.name, folder / Path(arrival.name).name, arrival.image_id)
@@ -94,18 +95,17 @@ def admit(context: Context) -> None:
     """3: keep the present state aside, change the data set, and give it a new version in DVC."""
     keep_aside(context)
     run = context.run
+    _check_whole(context)
     if run.kind == "refit":
         check_disk(context.params, sum(_size(context.incoming / a.name) for a in run.with_decision("admit")))
-        admitted = []
-        for arrival in run.with_decision("admit"):
-            if move(context.incoming / arrival.name, context.root / arrival.target, arrival.image_id):
-                admitted.append(arrival.name)
-            else:
-                context.log(f"{arrival.name}: changed or removed since it was looked at; left for the next run")
-        gone = {a.name for a in run.with_decision("admit")} - set(admitted)
+        chosen = run.with_decision("admit")
+        gone = {a for a in chosen if not move(context.incoming / a.name, context.root / a.target, a.image_id)}
         if gone:
-            kept = tuple(a for a in run.arrivals if a.name not in gone)
-            context.journal.update(arrivals=kept, **({} if admitted else {"outcome": "nothing admitted"}))
+            told = tuple(replace(a, decision="leave", reason=GONE) if a in gone else a for a in run.arrivals)
+            context.journal.update(
+                arrivals=told, **({"outcome": "nothing admitted"} if len(gone) == len(chosen) else {})
+            )
+            _log_gone(context)
     elif run.kind == "forget":
         for image in run.removed:
             folder = quarantine.case_folder(context.unit, image["image_id"], context.params)
@@ -120,12 +120,18 @@ def admit(context: Context) -> None:
         context.dvc.call("checkout", targets=[run.data_file])
         return
     context.dvc.call("add", path=run.data_path)
+    _check_whole(context)
 
 
 def refit(context: Context) -> None:
     """4: `dvc repro` of the unit; the per-image cache makes it pay only for the new images."""
-    ran = context.dvc.call("reproduce", targets=unit_ends(context.unit))
+    try:
+        ran = context.dvc.call("reproduce", targets=unit_ends(context.unit))
+    except DvcError:
+        _check_whole(context)  # says more of a folder that went away than DVC does
+        raise
     context.log(f"{len(ran)} stages ran: {', '.join(ran) or 'none, nothing had changed'}")
+    _check_whole(context)
 
 
 def gate(context: Context) -> None:
@@ -259,7 +265,9 @@ def _take_out(context: Context) -> None:
     for arrival in run.with_decision("admit"):
         source = context.root / arrival.target
         if run.failed:  # nothing is wrong with the images: the next run tries again
-            move(source, context.incoming / arrival.name, arrival.image_id)
+            if not move(source, context.incoming / arrival.name, arrival.image_id):
+                context.journal.warn(f"{arrival.name}: neither in {context.incoming} nor at {source} any more")
+                context.log(context.run.warnings[-1])
             continue
         folder = quarantine.case_folder(context.unit, arrival.image_id, context.params)
         reason = f"the re-fit with it was rolled back: {run.reason}"
@@ -271,6 +279,19 @@ def _take_out(context: Context) -> None:
         folder = quarantine.case_folder(context.unit, image["image_id"], context.params)
         move(folder / Path(image["path"]).name, context.root / image["path"], image["image_id"])
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_whole(context: Context) -> None:
+    """The data set still has every image of the version before. To roll back is to change that."""
+    if context.run.kind != "rollback":
+        before = UnitPaths(context.unit, context.state.before / "artifacts")
+        check_whole(context.root, before.manifest, {image["path"] for image in context.run.removed})
+
+
+def _log_gone(context: Context) -> None:
+    for arrival in context.run.with_decision("leave"):
+        if arrival.reason == GONE:
+            context.log(f"{arrival.name}: {GONE}")
 
 
 def _record_rollback(context: Context) -> None:

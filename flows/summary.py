@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tmuad.arrivals.journal import Run
 from tmuad.arrivals.quarantine import case_folder
 from tmuad.config import load_params
 
@@ -16,6 +17,13 @@ SIDE, SHOWN = 160, 6  # px and number of the pictures in the montage
 def artifact_key(name: str) -> str:
     """Prefect takes lower case, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def line(run: Run) -> str:
+    """What happened, in one line: outcome, version, and how many files were decided how."""
+    counts = {word: len(run.with_decision(word)) for word in ("admit", "quarantine", "reject", "leave")}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return " ".join(filter(None, (f"{run.unit}: {run.outcome}", run.version, told and f"({told})")))
 
 
 def markdown(run: Mapping[str, Any]) -> str:

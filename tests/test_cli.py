@@ -66,8 +66,24 @@ def test_help_teaches_the_work_flow_in_order(tmp_path: Path) -> None:
         done.stdout.index(step) for step in ("tmuad init", "dvc repro", "tmuad classes", "tmuad score", "tmuad results")
     ]
     assert steps == sorted(steps)
-    for name in ("init", "score", "classes", "results", "sql"):
-        assert re.search(rf"^\W*{name}\s+\w+", done.stdout, re.MULTILINE)
+    found = [
+        re.search(rf"^\W*{name}\s+\w+", done.stdout, re.MULTILINE)
+        for name in (
+            "init",
+            "classes",
+            "score",
+            "results",
+            "sql",
+            "explain",
+            "refit",
+            "forget",
+            "history",
+            "compare",
+            "doctor",
+        )
+    ]
+    places = [command.start() for command in found if command]
+    assert len(places) == len(found) and places == sorted(places)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +149,25 @@ def test_score_for_machines_prints_json_and_nothing_else(scoring: Bench, tmp_pat
     assert done.returncode == 1 and "0 bytes" in c["error"]
     assert (a["verdict"], b["verdict"]) == ("good", "anomalous") and b["image"].endswith("b ä.png")
     assert {"score", "threshold", "p_value", "shares", "reasons", "heat_map", "text", "unit"} <= set(b)
+
+
+def test_files_that_are_no_images_are_named_and_the_rest_is_scored(scoring: Bench, tmp_path: Path) -> None:
+    """A photograph in a format that is not read must not look as if it had been inspected."""
+    new = tmp_path / "new"
+    save(new / "a.png", kit(70))
+    for name in ("b.heic", "deep/c.webp", "d.txt", "e.raw", "Thumbs.db", ".hidden.heic"):
+        (new / name).parent.mkdir(exist_ok=True)
+        (new / name).write_bytes(b"x")
+    done = tmuad(scoring.place, "score", str(new), "-u", "kit", "--json", "--out", str(new / "maps"))
+    assert done.returncode == 0 and [json.loads(text)["image"] for text in done.stdout.splitlines()] == [
+        str(new / "a.png")
+    ]
+    [said] = done.stderr.splitlines()
+    assert said.startswith("not scored, because files of their kind are not read: ") and said.endswith(" and 1 more")
+    assert "b.heic" in said and "c.webp" in said and "Thumbs" not in said and "hidden" not in said
+    again = tmuad(scoring.place, "score", str(new), str(new / "d.txt"), "-u", "kit", "--on-bad-image", "skip")
+    [skipped] = [text for text in again.stdout.splitlines() if text.startswith("SKIPPED")]
+    assert skipped.split()[1] == str(new / "d.txt") and again.stdout.count("d.txt") == 1
 
 
 def test_check_tells_by_the_exit_status(scoring: Bench, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_deployed_it_runs_on_arrival(api: str, fitted_workspace: Path, tmp_path:
     set_refit(folder, guard=0.99)  # four held-out images: only what a person vouches for gets past it
     with deployed(api, folder, tmp_path, "arrivals"):
         bad_image(folder / INCOMING / "bad.png", 0)
-        arrive(folder, "one.png")
+        arrive(folder, "a.png", "b.png")
         started = wait_for(lambda: flow_runs(api, "arrival"), 30)  # within 30 s of the last file
         done = wait_for(lambda: finished(api, "arrival"), 150)
     assert started and done["state_type"] == "COMPLETED" and "promoted v1" in done["state"]["message"]
@@ -144,6 +144,12 @@ def test_deployed_it_runs_on_arrival(api: str, fitted_workspace: Path, tmp_path:
     assert shown["type"] == "image"
     url = re.search(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", json.dumps(shown["data"]))
     assert url and Image.open(io.BytesIO(base64.b64decode(url[1]))).size == (160, 160)
+    flips = artifacts[f"refit-{UNIT}-flips"]
+    (journal,) = (json.loads(path.read_text()) for path in (folder / f".refit/{UNIT}/runs").glob("*.json"))
+    columns = ("path", "truth", "before", "after", "score_before", "score_after")
+    changed = [{name: flip[name] for name in columns} for flip in journal["gate"]["flips"]]
+    assert flips["type"] == "table" and json.loads(flips["data"]) == changed and changed
+    assert all(row["before"] != row["after"] and row["path"] for row in changed)
     record = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
     assert record["version"] == "v1" and record["by"].endswith("by arrival")
 

@@ -3,19 +3,21 @@
 import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import yaml
 import zc.lockfile
+from fits import small_disk
 from PIL import Image
 from refit_workspace import (
     DEMO,
@@ -38,8 +40,10 @@ from refit_workspace import (
 from flows import runs
 from flows.dvc import unit_ends
 from flows.preflight import preflight
+from flows.summary import line as told_of
 from flows.workspace_lock import BusyError, workspace_lock
 from tmuad.arrivals import history
+from tmuad.arrivals.journal import Run
 from tmuad.data.arrivals import log_path, read_log
 from tmuad.errors import ArtifactError, DataError, ParameterError, TmuadError
 
@@ -346,6 +350,70 @@ def test_a_failing_stage_is_rolled_back_and_the_images_tried_again(workspace: Pa
     assert history.read(UNIT)[-1].outcome == "rolled back" and "disk is full" in history.read(UNIT)[-1].reason
 
 
+def disturbed(step: str, disturb: Callable[[], object]) -> tuple[Run | str, list[str]]:
+    """A run in which `disturb` happens just before `step`: the run, or its error in words; and its log."""
+    log: list[str] = []
+
+    def run_step(name: str, context: runs.Context) -> None:
+        if name == step:
+            disturb()
+        runs.plain_step(name, context)
+
+    with runs.open_workspace("test", log.append, 0) as opened:
+        try:
+            done = runs.refit(UNIT, opened, run_step=run_step)
+            assert done is not None
+            return done, log
+        except runs.RunFailedError as error:
+            return str(error), log
+
+
+@pytest.mark.parametrize("step", ["guard", "admit"])
+def test_images_that_disappear_from_the_incoming_folder_are_named(workspace: Path, step: str) -> None:
+    before = state(workspace)
+    arrive(workspace, "one.png", "two.png")
+    done, log = disturbed(step, lambda: shutil.rmtree(INCOMING))
+    assert isinstance(done, Run) and (done.outcome, done.version) == ("nothing admitted", "")
+    assert [(a.name, a.decision) for a in done.arrivals] == [("one.png", "leave"), ("two.png", "leave")]
+    assert {"one.png: changed or removed since it was looked at"} < set(log)
+    assert told_of(done) == f"{UNIT}: nothing admitted (2 leave)" and state(workspace) == before
+    (returned,) = arrive(workspace, "one.png")
+    assert returned.exists() and not Path(f".refit/{UNIT}/run.json").exists()
+
+
+@pytest.mark.parametrize("step", ["admit", "refit"])
+def test_a_data_set_that_goes_away_in_the_middle_becomes_no_version(workspace: Path, step: str) -> None:
+    """As a network drive does. Admitted into the void, two images would be all of the next version."""
+    before = state(workspace)
+    arrive(workspace, "one.png", "two.png")
+    away = Path("data/away")
+    said, log = disturbed(step, lambda: ROOT.rename(away))
+    assert isinstance(said, str)
+    assert f"{step}: {ROOT}: no such folder; bring the data set back with: dvc checkout {ROOT}" in said
+    assert any(text.startswith(f"rolled back: {step}: ") for text in log)
+    if step == "admit":
+        assert sorted(path.name for path in Path(INCOMING).iterdir()) == ["one.png", "two.png"] and not ROOT.exists()
+    else:  # they went away with the folder, and that is said
+        assert sum("neither in" in text for text in log) == 2
+        for index, admitted in enumerate(sorted((away / "train/good").glob("*-????????????.png"))):
+            admitted.rename(Path(INCOMING) / f"{index}.png")
+    away.rename(ROOT)
+    assert state(workspace) == before and history.read(UNIT)[-1].outcome == "rolled back"
+    assert run(workspace, "git", "tag", "--list").stdout == ""
+    done, _ = disturbed("none", lambda: None)
+    assert isinstance(done, Run) and done.version == "v1" and len(done.with_decision("admit")) == 2
+
+
+def test_half_a_data_set_becomes_no_version(workspace: Path) -> None:
+    before = state(workspace)
+    lost = sorted((ROOT / "train/good").iterdir())[:2]
+    arrive(workspace, "one.png")
+    said, _ = disturbed("admit", lambda: [path.unlink() for path in lost])
+    assert isinstance(said, str) and f"{ROOT}: 2 of 24 images have gone since the last fit, for instance train" in said
+    python(workspace, "-m", "dvc", "checkout", "-q", str(ROOT))
+    assert state(workspace) == before
+
+
 def test_a_unit_that_does_not_exist(workspace: Path) -> None:
     assert "unknown unit 'kti'" in refuse("kti") and "Did you mean 'kit'" in refuse("kti")
     assert python(workspace, "-m", "tmuad.cli", "history", "-u", "kti", check=False).returncode == 1
@@ -398,6 +466,18 @@ def test_what_must_hold_before_a_run(workspace: Path, monkeypatch: pytest.Monkey
     calibration.unlink()
     assert "not fitted yet" in refuse()
     assert arrived.exists() and not (workspace / f".refit/{UNIT}/run.json").exists()
+
+
+def test_a_cron_job_is_told_by_the_exit_status(workspace: Path) -> None:
+    """`--once`: every unit's error in words, and the other units are done all the same."""
+    (arrived,) = arrive(workspace, "one.png")
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text() + "# a remark\n")
+    done = python(workspace, "-m", "flows.deploy", "--once", "--units", "kti", UNIT, check=False)
+    assert done.returncode == 1 and arrived.exists()
+    unknown, dirty = done.stderr.splitlines()
+    assert unknown.startswith("error: kti: unknown unit 'kti'")
+    assert dirty.startswith(f"error: {UNIT}: uncommitted changes in params.yaml")
 
 
 def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
@@ -469,6 +549,26 @@ def test_a_disk_that_fills_up_during_admission(workspace: Path, tmp_path: Path) 
         assert file_id(source) == image_id and list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_disk_that_fills_up_during_a_run(fitted_workspace: Path, tmp_path: Path) -> None:
+    """The whole workspace on a disk with room for the start of a run only: told, nothing lost, and done once there is room."""
+    with small_disk(tmp_path / "small", "200m"):
+        folder, ballast = copy(fitted_workspace, tmp_path / "small/ws"), tmp_path / "small/ballast"
+        arrive(folder, "one.png", "two.png")
+        images, before = all_images(folder), state(folder)
+        ballast.write_bytes(bytes(shutil.disk_usage(folder).free - 180 * 1024))
+        refit = ("-m", "flows.command", "refit", "--unit", UNIT)
+        done = python(folder, *refit, check=False, PYTHONDONTWRITEBYTECODE="1")
+        assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+        assert "No space left on device" in done.stderr and "free some space" in done.stderr
+        assert all_images(folder) == images and state(folder) == before
+        ballast.unlink()
+        python(folder, *refit, check=False)  # what could not be rolled back is now, or the run goes on
+        python(folder, *refit)
+        last = json.loads((folder / history.path_of(UNIT)).read_text().splitlines()[-1])
+        assert (last["version"], len(last["added"])) == ("v1", 2) and all_images(folder) == images
+        assert run(folder, "git", "status", "--porcelain", "--untracked-files=no").stdout == ""
 
 
 def test_unknown_parameters_and_damaged_journals(workspace: Path) -> None:

@@ -79,6 +79,15 @@ def test_as_many_processes_as_one_likes_say_the_same_in_the_same_order(scoring: 
 
 
 def test_an_image_of_another_size_is_judged_like_its_small_self(scoring: Bench, tmp_path: Path) -> None:
+    """Enlarged smoothly, as another camera or a viewer does, a good image stays good; a fault is found at any size."""
+    for seed in (60, 61, 62):
+        paths = [save(tmp_path / f"{seed}.png", kit(seed))]
+        for times in (2, 3):
+            enlarged = Image.fromarray(kit(seed)).resize((times * SIZE, times * SIZE), Image.Resampling.BICUBIC)
+            paths.append(save(tmp_path / f"{seed}-{times}.png", np.asarray(enlarged)))
+        outcomes = score(scoring, *paths, out=tmp_path / "out")
+        assert [o["verdict"] for o in outcomes] == ["good"] * 3
+        assert all(abs(o["score"] - outcomes[0]["score"]) < 0.15 * o["threshold"] for o in outcomes)
     faulty = kit(60, discs=1)
     small, large = save(tmp_path / "s.png", faulty), save(tmp_path / "l.png", faulty.repeat(3, 0).repeat(3, 1))
     one, other = score(scoring, small, large, out=tmp_path / "out")

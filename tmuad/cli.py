@@ -41,12 +41,6 @@ The work-flow, in a folder that holds params.yaml and dvc.yaml:
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
-data.register(app)
-evaluation.register(app)
-models.register(app)
-operations.register(app)
-plug.register(app)
-
 Unit = Annotated[str, typer.Option("--unit", "-u", help="The unit to score against: a key of `units` in params.yaml.")]
 
 
@@ -92,35 +86,6 @@ def init(
 
 
 @app.command()
-def score(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images.")],
-    unit: Unit,
-    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/UNIT.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image and line, for machines.")] = False,
-    on_bad_image: Annotated[BadImage | None, typer.Option(help="Default: data.on_bad_image of params.yaml.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an image is anomalous.")] = False,
-) -> None:
-    """Inspect new images: verdict, score against threshold, reasons, each bank's share, a heat map.
-
-    Exit status: 0 done, 1 an error (or a bad image was skipped), 3 with --check if an image is anomalous.
-    """
-    from tmuad.scoring import score_files
-
-    params = load_params(PARAMS)
-    policy = on_bad_image.value if on_bad_image else params.data.on_bad_image
-    show = _print_json if as_json else _print_card
-    anomalous = bad = 0
-    for outcome in score_files(images, unit, params, out or Path("reports/scored") / unit, policy):
-        show(outcome)
-        anomalous += outcome.get("verdict") == "anomalous"
-        bad += "error" in outcome
-    if bad:
-        raise typer.Exit(1)
-    if check and anomalous:
-        raise typer.Exit(3)
-
-
-@app.command()
 def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params.yaml.")]) -> None:
     """Show the object classes of a fitted unit, and where to name them.
 
@@ -134,6 +99,39 @@ def classes(unit: Annotated[str, typer.Argument(help="A key of `units` in params
 
 
 @app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for images.")],
+    unit: Unit,
+    out: Annotated[Path | None, typer.Option(help="Folder for heat maps; by default reports/scored/UNIT.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image and line, for machines.")] = False,
+    on_bad_image: Annotated[BadImage | None, typer.Option(help="Default: data.on_bad_image of params.yaml.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if an image is anomalous.")] = False,
+) -> None:
+    """Inspect new images: verdict, score against threshold, reasons, each bank's share, a heat map.
+
+    Exit status: 0 done, 1 an error (or a bad image was skipped), 3 with --check if an image is anomalous.
+    """
+    from tmuad.scoring import passed_over, score_files
+
+    params = load_params(PARAMS)
+    target = out or Path("reports/scored") / unit
+    policy = on_bad_image.value if on_bad_image else params.data.on_bad_image
+    show = _print_json if as_json else _print_card
+    anomalous = bad = 0
+    for outcome in score_files(images, unit, params, target, policy):
+        show(outcome)
+        anomalous += outcome.get("verdict") == "anomalous"
+        bad += "error" in outcome
+    if others := passed_over(images, target):
+        few = ", ".join(str(path) for path in others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        typer.echo(f"not scored, because files of their kind are not read: {few}", err=True)
+    if bad:
+        raise typer.Exit(1)
+    if check and anomalous:
+        raise typer.Exit(3)
+
+
+@app.command()
 def results() -> None:
     """Print the results of all evaluated units and where to look next."""
     from tmuad.report.tables import load_results
@@ -142,8 +140,8 @@ def results() -> None:
     print_results(load_results(load_params(PARAMS).units))
 
 
-ask.register(app)
-ablation.register(app)
+for topic in (ask, operations, evaluation, plug, ablation, models, data):  # the help lists commands in this order
+    topic.register(app)
 
 
 def _print_json(outcome: dict[str, object]) -> None:

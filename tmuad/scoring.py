@@ -12,6 +12,7 @@ from PIL import Image
 from tmuad import masks
 from tmuad.config import Params
 from tmuad.data.images import SUFFIXES
+from tmuad.data.layouts.entries import JUNK_FILES
 from tmuad.describe.description import ImageDescription
 from tmuad.engine import load_image
 from tmuad.errors import ArtifactError, DataError, ImageError
@@ -120,6 +121,25 @@ def list_images(paths: Sequence[Path], out: Path) -> list[Path]:
     return files
 
 
+def passed_over(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The files in folders of `paths` that are not scored because of their kind, such as photo.heic; sorted.
+
+    Hidden files, those that systems leave behind, and `out` do not count.
+    """
+    written = out.resolve()
+    return [
+        p
+        for folder in paths
+        if folder.is_dir()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+        and p.suffix.lower() not in SUFFIXES
+        and p.name.lower() not in JUNK_FILES
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        and not p.resolve().is_relative_to(written)
+    ]
+
+
 def _check_name(path: Path) -> None:
     try:
         str(path).encode()
@@ -144,7 +164,8 @@ def _save(overlay: Picture, target: Path) -> None:
 def card(outcome: Outcome) -> str:
     """An outcome for people."""
     if "error" in outcome:
-        return f"SKIPPED    {outcome['image']}\n           {outcome['error']}"
+        said = outcome["error"].removeprefix(f"{outcome['image']}: ")
+        return f"SKIPPED    {outcome['image']}\n           {said}"
     threshold = "none" if outcome["threshold"] is None else f"{outcome['threshold']:.2f}"
     lines = [
         f"{outcome['verdict'].upper():10} {outcome['image']}   score {outcome['score']:.2f}, threshold {threshold}"

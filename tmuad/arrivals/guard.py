@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tmuad.arrivals.journal import Arrival
+from tmuad.arrivals.journal import GONE, Arrival
 from tmuad.arrivals.quarantine import rulings, write_card
 from tmuad.config import Params
 from tmuad.encode.slots import feature_task
@@ -60,11 +60,15 @@ class Guard:
 def guard(unit: str, params: Params, arrivals: Sequence[Arrival]) -> tuple[Arrival, ...]:
     """`arrivals` with every "new" decided: admit, or quarantine with its card written. No image is moved.
 
-    An image that a person released is admitted, whatever the banks say.
+    An image that a person released is admitted, whatever the banks say; one that is not there any more is left alone.
     """
     trusted = {image_id for image_id, ruling in rulings(unit, params).items() if ruling == "released"}
-    new = [arrival for arrival in arrivals if arrival.decision == "new"]
     folder = Path(params.refit.incoming) / unit
+    arrivals = [
+        replace(a, decision="leave", reason=GONE) if a.decision == "new" and not (folder / a.name).is_file() else a
+        for a in arrivals
+    ]
+    new = [arrival for arrival in arrivals if arrival.decision == "new"]
     refs = [ImageRef(arrival.image_id, folder / arrival.name) for arrival in new]
     decided = {arrival.name: arrival for arrival in arrivals}
     if refs:

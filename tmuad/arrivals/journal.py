@@ -20,6 +20,7 @@ STEPS = {  # of each kind of run, in their order
 }
 ROLL_BACK = "roll_back"  # takes the place of promote
 DONE = "done"
+GONE = "changed or removed since it was looked at"  # reason of an arrival that is left alone
 FOLDER = Path(".refit")  # beside params.yaml; not versioned
 
 
