@@ -19,8 +19,9 @@ Bits = NDArray[np.uint64]  # (..., W) counts of characters in unary: what two ha
 
 BLOCK = 4096  # texts that are counted at once; bounds the memory of building
 BEGIN = 4  # likely texts that are compared to begin with: the nearer one is, the more of the others need no look
-FEW, FIRST = 2048, 256  # where more texts than a few are left, so many likely ones are looked at first
-MOST = 16384  # texts whose common subsequences are worked out at once
+FEW, FIRST = 6000, 256  # where more texts than a few are left, so many likely ones are looked at first
+MOST = 32768  # texts whose common subsequences are worked out at once
+NONE = np.zeros(0, dtype=np.int32)
 
 
 class TextIndex:
@@ -51,10 +52,12 @@ class TextIndex:
         if same >= 0 and rows[min(int(np.searchsorted(rows, same)), len(rows) - 1)] == same:
             return same, 1.0
         search = _Search(self, query)
-        shared = self._characters.shared(query, rows)
-        total = self._lengths[rows] + len(query)
+        shared, parts = self._characters.shared(query), self._parts.shared(query)
+        total = self._lengths + float(len(query))
         bounds = 2.0 * shared / total
-        hopes = ((2 * shared + self._parts.shared(query)[rows]) / total).astype(np.float32)
+        hopes = bounds + parts / total
+        if len(rows) < len(self):
+            bounds, hopes = bounds[rows], hopes[rows]
         for _ in range(min(BEGIN, len(rows))):
             likely = int(hopes.argmax())
             search.compare(int(rows[likely]))
@@ -120,13 +123,11 @@ class _Parts:
         self._rows = {part: np.array(those, dtype=np.int32) for part, those in rows.items()}
         self._count = len(texts)
 
-    def shared(self, query: str) -> NDArray[np.int32]:
-        """Characters (N,) of the query's parts that a text has as they are: what is likely near, and no bound."""
-        shared = np.zeros(self._count, dtype=np.int32)
-        for part in query.split(BREAK):
-            if part in self._rows:
-                shared[self._rows[part]] += len(part)
-        return shared
+    def shared(self, query: str) -> NDArray[np.float64]:
+        """Characters (N,), in the mean, of the query's parts that a text has as they are: what is likely near, no bound."""
+        parts = query.split(BREAK)
+        rows = [self._rows[part] for part in parts if part in self._rows]
+        return np.bincount(np.concatenate([NONE, *rows]), minlength=self._count) * (len(query) / len(parts))
 
 
 class _Characters:
@@ -139,29 +140,31 @@ class _Characters:
             found[: len(used)] |= used
             used = found
         self.alphabet = Alphabet(np.flatnonzero(used))
-        self._most = np.zeros(self.alphabet.size - 1, dtype=np.int64)
-        for block in _blocks(texts):
-            self._most = np.maximum(self._most, self._count(block).max(axis=0))
-        first = np.cumsum(self._most) - self._most  # (characters,) the first bit of each
+        counts = [self._count(block) for block in _blocks(texts)]
+        least, most = (np.array([of(block, axis=0) for block in counts]) for of in (np.min, np.max))
+        self._least = least.min(axis=0) if counts else np.zeros(0, dtype=np.int64)  # what all texts have needs no bits
+        spread = (most.max(axis=0) if counts else self._least) - self._least
+        first = np.cumsum(spread) - spread  # (characters,) the first bit of each
         self._tables: list[tuple[int, int, Bits]] = []  # character, word, its bits there by count
-        for number, (start, count) in enumerate(zip(first.tolist(), self._most.tolist(), strict=True)):
+        for number, (start, count) in enumerate(zip(first.tolist(), spread.tolist(), strict=True)):
             for word in range(start // 64, -(-(start + count) // 64)):
                 low, high = max(start, 64 * word), min(start + count, 64 * word + 64)
                 reached = [min(max(start + n, low), high) for n in range(count + 1)]
                 bits = [((1 << (end - low)) - 1) << (low - 64 * word) for end in reached]
                 self._tables.append((number, word, np.array(bits, dtype=np.uint64)))
-        self._words = max(1, -(-int(self._most.sum()) // 64))
-        self._bits = np.zeros((self._words, len(texts)), dtype=np.uint64)
-        for number, block in enumerate(_blocks(texts)):
-            self._bits[:, number * BLOCK : number * BLOCK + len(block)] = self._unary(self._count(block))
+        self._words = -(-int(spread.sum()) // 64)
+        self._dtype = np.uint16 if (self._words + 1) * 64 + self._least.sum() < 65536 else np.int64
+        self._bits = np.concatenate([np.zeros((self._words, 0), dtype=np.uint64), *map(self._unary, counts)], axis=1)
 
-    def shared(self, query: str, rows: Rows) -> NDArray[Any]:
-        """Characters (n,) that each text has in common with `query`, in whatever order."""
-        every = len(rows) == self._bits.shape[1]
-        shared: NDArray[Any] = np.zeros(len(rows), dtype=np.int64 if self._words > 1023 else np.uint16)
-        for texts, mine in zip(self._bits, self._unary(self._count([query]))[:, 0], strict=True):
-            shared += np.bitwise_count((texts if every else texts[rows]) & mine)
-        return shared
+    def shared(self, query: str) -> NDArray[np.integer]:
+        """Characters (N,) that each text has in common with `query`, in whatever order."""
+        mine = self._count([query])
+        common = np.full(self._bits.shape[1], np.minimum(mine, self._least).sum(), dtype=self._dtype)
+        bits, count = np.empty(len(common), dtype=np.uint64), np.empty(len(common), dtype=np.uint8)
+        for texts, own in zip(self._bits, self._unary(mine)[:, 0], strict=True):
+            np.bitwise_count(np.bitwise_and(texts, own, out=bits), out=count)
+            common += count
+        return common
 
     def _count(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """(n, characters)"""
@@ -171,10 +174,10 @@ class _Characters:
         return np.bincount(key, minlength=shape[0] * shape[1]).reshape(shape)[:, :-1]
 
     def _unary(self, counts: NDArray[np.integer]) -> Bits:
-        """Counts (n, characters) as bits, (W, n); a count beyond what a text of the index has is as that."""
+        """Counts (n, characters) as bits, (W, n); counted from what all texts have to the most that one has."""
         bits = np.zeros((self._words, len(counts)), dtype=np.uint64)
         for number, word, table in self._tables:
-            bits[word] |= table[np.minimum(counts[:, number], len(table) - 1)]
+            bits[word] |= table[np.clip(counts[:, number] - self._least[number], 0, len(table) - 1)]
         return bits
 
 
