@@ -7,7 +7,6 @@ which is close; what is left, in most cases the answer and its equals, is compar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from cydifflib import SequenceMatcher
@@ -158,11 +157,14 @@ class _Characters:
 
     def shared(self, query: str) -> NDArray[np.integer]:
         """Characters (N,) that each text has in common with `query`, in whatever order."""
-        mine = self._count([query])
+        mine = self._count([query])[0]
         common = np.full(self._bits.shape[1], np.minimum(mine, self._least).sum(), dtype=self._dtype)
+        beyond, words = np.maximum(mine - self._least, 0).tolist(), [0] * len(self._bits)
+        for number, word, table in self._tables:
+            words[word] |= int(table[min(beyond[number], len(table) - 1)])
         bits, count = np.empty(len(common), dtype=np.uint64), np.empty(len(common), dtype=np.uint8)
-        for texts, own in zip(self._bits, self._unary(mine)[:, 0], strict=True):
-            np.bitwise_count(np.bitwise_and(texts, own, out=bits), out=count)
+        for texts, word in zip(self._bits, words, strict=True):
+            np.bitwise_count(np.bitwise_and(texts, np.uint64(word), out=bits), out=count)
             common += count
         return common
 
@@ -174,10 +176,10 @@ class _Characters:
         return np.bincount(key, minlength=shape[0] * shape[1]).reshape(shape)[:, :-1]
 
     def _unary(self, counts: NDArray[np.integer]) -> Bits:
-        """Counts (n, characters) as bits, (W, n); counted from what all texts have to the most that one has."""
+        """Counts (n, characters) of the index's texts as bits, (W, n), from what all texts have on."""
         bits = np.zeros((self._words, len(counts)), dtype=np.uint64)
         for number, word, table in self._tables:
-            bits[word] |= table[np.clip(counts[:, number] - self._least[number], 0, len(table) - 1)]
+            bits[word] |= table[counts[:, number] - self._least[number]]
         return bits
 
 

@@ -98,8 +98,8 @@ class Halves:
         gained = np.unpackbits(octets, axis=0, bitorder="little", count=band.width - 1)
         rows = np.empty((band.width, len(parts)), dtype=np.uint8 if words == 1 else np.int32)
         rows[0] = np.minimum(lengths - matched, MANY) if words == 1 else lengths - matched
-        np.cumsum(gained, axis=0, dtype=rows.dtype, out=rows[1:])
-        np.subtract(rows[0], rows[1:], out=rows[1:])
+        for place in range(band.width - 1):
+            np.subtract(rows[place], gained[place], out=rows[place + 1])
         return np.ascontiguousarray(rows.T)
 
     def _masks(self, query: str, blocks: int, words: int, band: Band) -> NDArray[np.uint64]:
@@ -174,7 +174,7 @@ class Alphabet:
 
     def __init__(self, used: NDArray[np.integer]) -> None:
         self.size = len(used) + 1
-        self.dtype = np.uint8 if 2 * self.size < 256 else np.uint16
+        self.dtype = np.min_scalar_type(2 * self.size)
         self._number = np.full(int(used.max(initial=0)) + 2, self.size - 1, dtype=np.int64)
         self._number[used] = np.arange(len(used))
 
@@ -230,53 +230,3 @@ def _shift(open_: NDArray[np.uint64], matched: NDArray[np.int64], by: np.uint64 
     for word in range(len(open_)):
         open_[word] >>= by
         open_[word] |= (open_[word + 1] if word + 1 < len(open_) else ALL) << (BITS - by)  # by all 64 places: 0
-
-
-def _blocks(lengths: Any) -> Any:
-    """So many blocks of STRIDE characters, the last of which may be cut short."""
-    return -(-lengths // STRIDE)
-
-
-def codes(text: str) -> NDArray[np.uint32]:
-    """Its characters as numbers, one each."""
-    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
-
-
-def _cut(text: str) -> int:
-    """Between two parts, as near to the middle as there is such a place."""
-    middle = len(text) // 2
-    places = [at + len(BREAK) for at in (text.rfind(BREAK, 0, middle), text.find(BREAK, middle)) if at >= 0]
-    return min(places, key=lambda place: abs(place - middle), default=middle)
-
-
-def _advance(open_: NDArray[np.uint64], found: NDArray[np.uint64]) -> None:
-    """Take the next characters of each text, in place: (words, n), and where the query has them, (words, steps, n).
-
-    Of the open places up to a match, that with the match takes the turn of the next closed one: an addition's carry.
-    """
-    total = np.empty_like(open_)
-    if len(open_) == 1:
-        row, into = open_[0], total[0]
-        for match in found[0]:
-            np.bitwise_and(match, row, out=match)
-            np.add(row, match, out=into)
-            np.subtract(row, match, out=row)
-            np.bitwise_or(row, into, out=row)
-        return
-    for step in range(found.shape[1]):
-        match, carry = found[:, step] & open_, np.zeros(open_.shape[1], dtype=np.uint64)
-        for word in range(len(open_)):
-            np.add(open_[word], match[word], out=total[word])
-            over = total[word] < open_[word]
-            total[word] += carry
-            carry = (over | (total[word] < carry)).astype(np.uint64)
-        open_ -= match
-        open_ |= total
-
-
-def _shift(open_: NDArray[np.uint64], matched: NDArray[np.int64], by: NDArray[np.uint64]) -> None:
-    """Move the windows 1 to STRIDE places on (0: stay), in place; matches that they leave behind are counted."""
-    matched += np.bitwise_count(~open_[0] & ((np.uint64(1) << by) - np.uint64(1)))
-    for word in range(len(open_)):
-        following = open_[word + 1] if word + 1 < len(open_) else ~np.uint64(0)
-        open_[word] = open_[word] >> by | np.where(by, following << (np.uint64(64) - np.maximum(by, np.uint64(1))), np.uint64(0))
