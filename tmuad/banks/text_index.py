@@ -7,6 +7,7 @@ which is close; what is left, in most cases the answer and its equals, is compar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from cydifflib import SequenceMatcher
@@ -58,9 +59,9 @@ class TextIndex:
         if len(rows) < len(self):
             bounds, hopes = bounds[rows], hopes[rows]
         for _ in range(min(BEGIN, len(rows))):
-            likely = int(hopes.argmax())
-            search.compare(int(rows[likely]))
-            hopes[likely] = -1
+            best = int(hopes.argmax())
+            search.compare(int(rows[best]))
+            hopes[best] = -1
         left = np.flatnonzero(bounds >= search.ratio)
         if len(left) > FEW:
             likely = left[np.argpartition(-hopes[left], FIRST)[:FIRST]]
@@ -126,7 +127,8 @@ class _Parts:
         """Characters (N,), in the mean, of the query's parts that a text has as they are: what is likely near, no bound."""
         parts = query.split(BREAK)
         rows = [self._rows[part] for part in parts if part in self._rows]
-        return np.bincount(np.concatenate([NONE, *rows]), minlength=self._count) * (len(query) / len(parts))
+        found = np.bincount(np.concatenate([NONE, *rows]), minlength=self._count)
+        return np.asarray(found * (len(query) / len(parts)), dtype=np.float64)
 
 
 class _Characters:
@@ -155,10 +157,10 @@ class _Characters:
         self._dtype = np.uint16 if (self._words + 1) * 64 + self._least.sum() < 65536 else np.int64
         self._bits = np.concatenate([np.zeros((self._words, 0), dtype=np.uint64), *map(self._unary, counts)], axis=1)
 
-    def shared(self, query: str) -> NDArray[np.integer]:
+    def shared(self, query: str) -> NDArray[Any]:
         """Characters (N,) that each text has in common with `query`, in whatever order."""
         mine = self._count([query])[0]
-        common = np.full(self._bits.shape[1], np.minimum(mine, self._least).sum(), dtype=self._dtype)
+        common: NDArray[Any] = np.full(self._bits.shape[1], np.minimum(mine, self._least).sum(), dtype=self._dtype)
         beyond, words = np.maximum(mine - self._least, 0).tolist(), [0] * len(self._bits)
         for number, word, table in self._tables:
             words[word] |= int(table[min(beyond[number], len(table) - 1)])

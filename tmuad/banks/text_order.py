@@ -75,11 +75,11 @@ class Halves:
         windows = sliding_window_view(padded, width, axis=1)  # (parts, 2 width + 1, width)
         turn = len(query) - (self._lengths[heads] + self._lengths[tails]) + 2 * band.text
         start = np.clip(2 * width - 1 - turn, 0, 2 * width)
-        heads, tails = place[heads], place[tails]
+        head, tail = place[heads], place[tails]
         least = np.empty(len(rows), dtype=np.int64)
         for low in range(0, len(rows), BATCH):
             batch = slice(low, low + BATCH)
-            both = first.take(heads[batch], axis=0) + windows[tails[batch], start[batch]]
+            both = first.take(head[batch], axis=0) + windows[tail[batch], start[batch]]
             least[batch] = np.ascontiguousarray(both.T).min(axis=0)  # many times faster than along a short axis
         return least
 
@@ -94,8 +94,8 @@ class Halves:
         open_, matched = self._tree.walk(parts, masks)
         _shift(open_, matched, (lengths - STRIDE * np.maximum(0, _blocks(lengths) - 1)).astype(np.uint64))
         octets = np.ascontiguousarray(~open_, dtype="<u8").view(np.uint8).reshape(words, len(parts), 8)
-        octets = np.ascontiguousarray(octets.transpose(0, 2, 1)).reshape(8 * words, len(parts))
-        gained = np.unpackbits(octets, axis=0, bitorder="little", count=band.width - 1)
+        columns = np.ascontiguousarray(octets.transpose(0, 2, 1)).reshape(8 * words, len(parts))
+        gained = np.unpackbits(columns, axis=0, bitorder="little", count=band.width - 1)
         rows = np.empty((band.width, len(parts)), dtype=np.uint8 if words == 1 else np.int32)
         rows[0] = np.minimum(lengths - matched, MANY) if words == 1 else lengths - matched
         for place in range(band.width - 1):
@@ -142,6 +142,8 @@ class _Tree:
     def walk(self, parts: Rows, masks: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """The window of each of `parts` in its last block, (words, n), and the matches (n,) that lie before it."""
         words, blocks, codes = masks.shape
+        if not blocks:  # nothing but empty parts
+            return np.full((words, len(parts)), ALL), np.zeros(len(parts), dtype=np.int64)
         wanted = np.zeros(self._first[-1], dtype=np.bool_)
         wanted[self._last[parts]] = True
         for block in range(blocks - 1, -1, -1):
