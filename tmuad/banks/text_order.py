@@ -19,6 +19,7 @@ Rows = NDArray[np.int64]  # (n,) numbers of texts
 BREAK = "; "  # between the parts of a description
 MANY = 127  # characters left over, or more, where two such numbers have to fit a byte
 STRIDE = 8  # characters after which the window of diagonals moves on: whole bytes
+ONE_WORD = 64 - STRIDE + 1  # width of a band up to which one word is enough for a window
 ONE, BITS, ALL = np.uint64(1), np.uint64(64), ~np.uint64(0)
 BATCH = 8192  # texts that are put together at once; bounds the memory
 
