@@ -154,9 +154,9 @@ def test_a_clump_is_resolved_into_its_parts() -> None:
     random = np.random.default_rng(3)
     classes = learn_classes(normals(20, (SCREW, 3), (TRAY, 1)), 12)
     touching = clump(random)
-    resolved = classes.resolve(touching)
-    assert [index for index, _ in resolved] == [1, 1]
-    assert [part for _, part in resolved] == list(touching.splits[1])
+    (resolved,) = classes.resolve([touching])
+    assert [index for index, _, _ in resolved] == [1, 1]
+    assert [part for _, _, part in resolved] == list(touching.splits[1])
 
 
 def test_a_whole_object_stays_whole_whatever_its_splits() -> None:
@@ -164,7 +164,9 @@ def test_a_whole_object_stays_whole_whatever_its_splits() -> None:
     classes = learn_classes(normals(20, (SCREW, 3), (TRAY, 1)), 12)
     half = SCREW - np.array([np.log(2), 0, 0, 0, 0, 0, 0.7, 0, 0])
     whole = component(SCREW, (seen(half, random), seen(half, random)))
-    assert classes.resolve(whole) == [(1, whole)]
+    ((index, distance, found),) = classes.resolve([whole])[0]
+    assert (index, found) == (1, whole)
+    assert distance < 1
 
 
 def test_clumps_do_not_become_a_class() -> None:
@@ -176,7 +178,7 @@ def test_clumps_do_not_become_a_class() -> None:
     classes = learn_classes(images, 12)
     assert near(classes, TRAY, SCREW)
     for found in images:
-        assert sorted(i for c in found for i, _ in classes.resolve(c)) == [0, 1, 1, 1]
+        assert sorted(i for parts in classes.resolve(found) for i, _, _ in parts) == [0, 1, 1, 1]
 
 
 def test_from_photographs_with_touching_parts_to_constant_counts() -> None:
@@ -192,7 +194,8 @@ def test_from_photographs_with_touching_parts_to_constant_counts() -> None:
         scenes.append(find_components(d.photographed(image, i), ComponentsParams()))
     assert sorted(len(found) for found in scenes) == [4] * 2 + [5] * 8
     classes = learn_classes(scenes, 12)
-    counts = [np.bincount([i for c in found for i, _ in classes.resolve(c)], minlength=2).tolist() for found in scenes]
+    resolved = [[i for parts in classes.resolve(found) for i, _, _ in parts] for found in scenes]
+    counts = [np.bincount(indices, minlength=2).tolist() for indices in resolved]
     assert sorted(counts[0]) == [1, 4]
     assert counts == [counts[0]] * 10
 

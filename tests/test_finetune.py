@@ -242,7 +242,7 @@ def test_weights_of_another_architecture_are_refused(trained: tuple[Finetuned, P
     weights = {**trained[0].weights, "visual.conv1.weight": np.zeros((2, 3, 3, 3), dtype=np.float32)}
     path = write(dataclasses.replace(trained[0], weights=weights), tmp_path / "model")
     with pytest.raises(ArtifactError, match=r"model: .*visual\.conv1\.weight"):
-        ClipClassifier.load(path)
+        ClipClassifier.load(path).classify(make_crops(1)[0])
 
 
 def test_a_missing_file_names_itself_and_the_remedy(tmp_path: Path) -> None:

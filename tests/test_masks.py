@@ -51,6 +51,20 @@ def test_area_and_box_equal_those_of_the_pixels(mask: Bool) -> None:
         assert [y1 - 1, x1 - 1] == where.max(axis=0).tolist()
 
 
+@given(MASKS)
+def test_moments_equal_those_of_the_pixels(mask: Bool) -> None:
+    y, x = np.nonzero(mask)
+    assert masks.moments(masks.encode(mask), mask.shape) == (len(x), float((x + 0.5).sum()), float((y + 0.5).sum()))
+
+
+@given(st.lists(arrays(np.bool_, (5, 7)), max_size=4))
+def test_boxes_of_many_equal_those_of_each(many: list[Bool]) -> None:
+    runs = [masks.encode(mask) for mask in many]
+    found, areas = masks.boxes(runs, (5, 7))
+    assert found.tolist() == [list(masks.box(r, (5, 7))) for r in runs]
+    assert areas.tolist() == [int(mask.sum()) for mask in many]
+
+
 @settings(max_examples=50)
 @given(PAIRS)
 def test_union_and_intersection_equal_those_of_the_pixels(pair: tuple[Bool, Bool]) -> None:

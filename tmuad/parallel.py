@@ -3,6 +3,7 @@
 The function and the items are inherited, not sent: only results travel, so the items may be as large as they like.
 """
 
+import functools
 import multiprocessing
 import os
 import sys
@@ -10,7 +11,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from tmuad.errors import WorkerError
 
@@ -23,6 +27,18 @@ _work: tuple[Callable[[Any], Any], Sequence[Any]] | None = None  # of this proce
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Inside, the numerical libraries that were loaded at the first call use one thread: a sum's order, and so its last
+    bits, may depend on their number. Looking for the libraries each time would cost as much as a small map."""
+    limit: AbstractContextManager[object] = _pools().limit(limits=1)
+    return limit
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def fork_map(

@@ -8,14 +8,10 @@ from numpy.typing import NDArray
 
 from tmuad.evaluate.bootstrap import Bootstrap, image_weights
 from tmuad.evaluate.cells import Cell, Cells, by_kind, trusted
-from tmuad.evaluate.groups import Maps, Masks, PixelGroups
+from tmuad.evaluate.groups import Maps, Masks, pixel_figures_of
 from tmuad.evaluate.image_metrics import image_figures
-from tmuad.score.banks import BankResult
 from tmuad.score.fuse import Maps as BankMaps
 from tmuad.score.fuse import total
-from tmuad.score.objects import object_map
-from tmuad.score.patches import upsample
-from tmuad.score.text import text_map, weigh
 
 KEPT = ("auroc", "auroc_logical", "auroc_structural", "average")
 
@@ -45,25 +41,13 @@ def pixel_cells(test: pd.DataFrame, maps: Maps, masks: Masks, bootstrap: Bootstr
     """Pixel figures of every map that `maps` gives of an image, by the map's name; images without masks are left out."""
     weights = image_weights(list(test["image_id"]), bootstrap)
     masked = np.array([kind == "good" or len(m) > 0 for kind, m in zip(test["kind"], test["masks"], strict=True)], bool)
-    groups = PixelGroups("", bootstrap)
-    groups.fill(test[masked], weights[masked], maps, masks)
-
-    def figures(name: str) -> Cells:
-        found = by_kind(lambda kinds: {k: c for k, c in groups.figures(name, kinds).items() if k == "auroc"})
-        return {("pixel", key): cell for key, cell in found.items()}
-
-    return {name: figures(name) for name in groups.kinds}
+    found = pixel_figures_of(test[masked], weights[masked], maps, masks, bootstrap)
+    return {
+        name: {("pixel", key): cell for key, cell in figures.cells.items() if key in KEPT}
+        for name, figures in found.maps.items()
+    }
 
 
 def subset_map(maps: BankMaps, terms: BankMaps, banks: Sequence[str]) -> NDArray[np.float32]:
     """The map (S, S) of some of the banks: a bank's own where it is alone, else the sum of their `weighted` terms."""
     return maps[banks[0]] if len(banks) == 1 else total(terms, banks)
-
-
-def lone_score(result: BankResult, bank: str, shape: tuple[int, int], reliability: dict[str, float]) -> float:
-    """The maximum of one bank's map, without making the others."""
-    if bank == "patches":
-        return float(upsample(result.patch_distance, shape).max())
-    if bank == "objects":
-        return float(object_map(result.regions, result.region_distance, shape).max())
-    return float(text_map(weigh(result.findings, reliability), shape).max())

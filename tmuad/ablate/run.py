@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tmuad.ablate.cost import numbers_learnt, peak_megabytes, seconds_per_image
 from tmuad.ablate.encoded import caption_task, novelty, texts_of
-from tmuad.ablate.figures import image_cells, lone_score, pixel_cells, subset_map, test_rows
+from tmuad.ablate.figures import image_cells, pixel_cells, subset_map, test_rows
 from tmuad.ablate.refit import refitted
 from tmuad.ablate.rescore import FittedUnit, Rescored, compared_again, rescore
 from tmuad.ablate.store import Outcome, Results, inputs_of, parameters_digest, write_results
@@ -146,7 +146,7 @@ def _scores(fitted: FittedUnit, rescored: Rescored, variant: Variant, changed: P
     if len(variant.banks) == 1:  # a bank alone needs no calibration but the reliability of its findings
         held_out = {ref.image_id for ref in fitted.images("validation")}
         reliability = reliability_of([r.findings for r in rescored.results if r.image_id in held_out])
-        return {r.image_id: lone_score(r, variant.banks[0], shape, reliability) for r in results}
+        return {r.image_id: float(r.map_of(variant.banks[0], shape, reliability).max()) for r in results}
     calibration = _calibration(fitted, rescored, changed)
     scores: Scores = {}
     for r in results:

@@ -23,6 +23,7 @@ from tmuad.cache import write_atomic
 from tmuad.config import ObjectBankParams, PatchBankParams
 from tmuad.encode import ObjectFeatures
 from tmuad.errors import DataError
+from tmuad.parallel import one_thread
 
 MARK = "cosine."  # prefix of the tensors' names, by which a file says what it is
 
@@ -107,7 +108,7 @@ class CosineObjectBank:
         every = Bounded(params.max_memory).fill(([""] * len(rows), rows) for _, rows in images).get("")
         if every is None:
             return cls(np.zeros((0, 1), dtype=np.float32))
-        with threadpool_limits(1):
+        with one_thread():
             return cls(compressed(kmeans(_unit(every), params.clusters, params.seed), params.index))
 
     def calibrate(self, images: Iterable[Labelled], max_memory: int = 0) -> "CosineObjectBank":

@@ -23,6 +23,7 @@ from tmuad.config import PatchBankParams
 from tmuad.encode import PatchFeatures
 from tmuad.encode.filters import with_surround
 from tmuad.errors import DataError, ParameterError
+from tmuad.parallel import one_thread
 
 DETAIL = "detail"  # the layer that simulated defects are described in
 DETECTOR = "detector"  # the name of the detector's map
@@ -91,7 +92,7 @@ class PatchModel:
 
     def __call__(self, image: PatchImage) -> PatchMaps:
         """Per layer the logarithm of Eq. 4's distance, and the detector's log-odds, both smoothed."""
-        with threadpool_limits(1):
+        with one_thread():
             maps = {name: layer.log_distance(image.features[name]) for name, layer in self.layers.items()}
             if self.detector is not None and self.context is not None:
                 rows = self.context(with_surround(image.features[DETAIL]), image.classes)

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,21 +61,12 @@ class ClipClassifier:
     every crop is of class "" with probability 0.
     """
 
-    def __init__(self, spec: dict[str, Any], weights: Weights) -> None:
-        """`spec` as `model_spec` returns it; `weights` by the names of open_clip's CLIP."""
+    def __init__(self, spec: dict[str, Any], weights: Weights, source: str = "the classifier") -> None:
+        """`spec` as `model_spec` returns it; `weights` by the names of open_clip's CLIP; `source` for messages."""
         self.classes: list[str] = list(spec["classes"])
         self.crop_size: int = int(spec["crop_size"])
         self._fingerprint = digest(spec, weights)
-        if not self.classes:
-            return
-        import torch
-
-        self._model = build_model(spec)
-        self._model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
-        self._model.eval()
-        with reproducible_torch(), torch.inference_mode():
-            features = self._model.encode_text(torch.tensor(spec["tokens"]), normalize=True)
-            self._prompts = features * self._model.logit_scale.exp()  # (K, embed_dim)
+        self._spec, self._weights, self._source = spec, weights, source
 
     @classmethod
     def load(cls, path: Path) -> "ClipClassifier":
@@ -85,16 +77,35 @@ class ClipClassifier:
         """
         spec, weights = _read(path)
         try:
-            return cls(spec, weights)
+            return cls(spec, weights, str(path))
+        except (TypeError, KeyError, ValueError) as error:
+            raise _misfit(str(path), error) from error
+
+    @cached_property
+    def _model(self) -> "tuple[Any, torch.Tensor]":
+        """The model, built when it is first asked (torch takes seconds to import), and its prompts (K, embed_dim).
+
+        Raises:
+            ArtifactError: the weights are not those of the model that the specification names.
+        """
+        import torch
+
+        try:
+            model = build_model(self._spec)
+            model.load_state_dict({name: torch.tensor(value) for name, value in self._weights.items()})
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())  # torch's spans lines
-            raise ArtifactError(f"{path}: the weights do not fit the model they name ({reason}); {_REMEDY}") from error
+            raise _misfit(self._source, error) from error
+        model.eval()
+        with reproducible_torch(), torch.inference_mode():
+            features = model.encode_text(torch.tensor(self._spec["tokens"]), normalize=True)
+            return model, features * model.logit_scale.exp()
 
     def classify(self, crops: NDArray[np.uint8]) -> tuple[list[str], NDArray[np.float32]]:
         """See `ObjectClassifier`.
 
         Raises:
             ValueError: the crops are not uint8 of the size the model was trained on.
+            ArtifactError: the weights are not those of the model.
         """
         if crops.dtype != np.uint8 or crops.shape[1:] != (self.crop_size, self.crop_size, 3):
             raise ValueError(
@@ -104,9 +115,10 @@ class ClipClassifier:
             return [""] * len(crops), np.zeros(len(crops), dtype=np.float32)
         import torch
 
+        model, prompts = self._model
         with reproducible_torch(), torch.inference_mode():
             logits = [
-                self._model.encode_image(as_input(crops[start : start + BATCH]), normalize=True) @ self._prompts.T
+                model.encode_image(as_input(crops[start : start + BATCH]), normalize=True) @ prompts.T
                 for start in range(0, len(crops), BATCH)
             ]
             best = torch.cat(logits).softmax(dim=1).max(dim=1)
@@ -191,6 +203,11 @@ def digest(spec: dict[str, Any], weights: Weights) -> str:
         total.update(f"{name} {value.dtype} {weights[name].shape}".encode())
         total.update(value.tobytes())
     return total.hexdigest()
+
+
+def _misfit(source: str, error: Exception) -> ArtifactError:
+    reason = " ".join(str(error).split())  # torch's spans lines
+    return ArtifactError(f"{source}: the weights do not fit the model they name ({reason}); {_REMEDY}")
 
 
 _REMEDY = "delete it and run `dvc repro` to train it anew"

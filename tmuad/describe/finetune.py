@@ -94,7 +94,12 @@ def finetune(crops: NDArray[np.uint8], labels: Sequence[str], keys: Sequence[str
 
 
 def save(finetuned: Finetuned, path: Path) -> None:
-    """Write the classifier to `path` as safetensors, whole or not at all; the same classifier gives the same bytes."""
+    """Write the classifier to `path`, whole or not at all."""
+    write_artifact(path, packed(finetuned))
+
+
+def packed(finetuned: Finetuned) -> bytes:
+    """The classifier as safetensors; the same classifier gives the same bytes."""
     from safetensors.numpy import save as to_bytes
 
     header = {
@@ -105,8 +110,8 @@ def save(finetuned: Finetuned, path: Path) -> None:
         "held_out_accuracy": finetuned.held_out_accuracy,
     }
     # One key: safetensors writes several in an order that differs from process to process.
-    data = to_bytes(dict(finetuned.weights), metadata={FORMAT: json.dumps(header, sort_keys=True)})
-    write_artifact(path, data)
+    data: bytes = to_bytes(dict(finetuned.weights), metadata={FORMAT: json.dumps(header, sort_keys=True)})
+    return data
 
 
 def contrastive_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ def descriptions_table(many: Iterable[ImageDescription], shape: tuple[int, int],
                     "y": [o.y for o in c.objects],
                     "area": [o.area for o in c.objects],
                     "candidates": [o.candidate for o in c.objects],
-                    "object_runs": [o.runs.tolist() for o in c.objects],
-                    "runs": masks.union([o.runs for o in c.objects], shape).tolist() if c.objects else [],
+                    "object_runs": [o.runs for o in c.objects],
+                    "runs": masks.union([o.runs for o in c.objects], shape) if c.objects else [],
                 }
             )
     return pa.Table.from_pylist(rows, schema=DESCRIPTIONS_SCHEMA)
@@ -68,9 +68,7 @@ def _as_said(image: ImageDescription, positions: dict[tuple[str, str], str]) -> 
 
 def scene_object(name: str, runs: masks.Runs, shape: tuple[int, int], candidate: int = -1) -> SceneObject:
     """Place and area of the object `name` under the mask `runs`, which is not empty."""
-    mask = masks.decode(runs, shape)
-    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
-    total = int(rows.sum())
-    y = float(rows @ (np.arange(shape[0]) + 0.5)) / total / shape[0]
-    x = float(columns @ (np.arange(shape[1]) + 0.5)) / total / shape[1]
-    return SceneObject(name, x, y, total / mask.size, runs, candidate)
+    total, along, down = masks.moments(runs, shape)
+    return SceneObject(
+        name, along / total / shape[1], down / total / shape[0], total / (shape[0] * shape[1]), runs, candidate
+    )

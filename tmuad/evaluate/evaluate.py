@@ -31,7 +31,7 @@ from tmuad.evaluate.cells import (
     value_tree,
 )
 from tmuad.evaluate.compare import against
-from tmuad.evaluate.groups import Maps, Masks, PixelGroups
+from tmuad.evaluate.groups import MapFigures, Maps, Masks, PixelFigures, pixel_figures_of
 from tmuad.evaluate.image_metrics import image_figures, rank
 from tmuad.evaluate.ranking import Ranking
 
@@ -81,23 +81,22 @@ def evaluate_unit(
     table = _joined(test, scores, list(columns.values()))
     weights = image_weights(list(test["image_id"]), bootstrap)
     unmasked = _unmasked(test)
-    groups = PixelGroups(FUSED, bootstrap)
     masked = ~test["path"].isin(unmasked).to_numpy()
-    groups.fill(test[masked], weights[masked], maps, masks)
+    pixels = pixel_figures_of(test[masked], weights[masked], maps, masks, bootstrap, FUSED)
     reasons: Reasons = []
     cells: Cells = {}
     for name, column in columns.items():
         place = () if name == FUSED else ("banks", name)
         _add_image_cells(cells, reasons, place, table, column, weights)
-        if name in groups.kinds:
-            _add_pixel_cells(cells, reasons, place, groups, name)
-    _add_defect_cells(cells, table, groups, weights)
+        if name in pixels.maps:
+            _add_pixel_cells(cells, reasons, place, pixels.maps[name])
+    _add_defect_cells(cells, table, pixels, weights)
     decided, promise = _decision(table, weights, decision, reasons)
     cells |= decided
     if unmasked:
         reasons.append(("pixel", f"{len(unmasked)} anomalous images have no mask and are left out: {_some(unmasked)}"))
-    if groups.problems:
-        reasons.append(("pixel.spro", "; ".join(dict.fromkeys(groups.problems))))
+    if pixels.problems:
+        reasons.append(("pixel.spro", "; ".join(dict.fromkeys(pixels.problems))))
     if test.empty:  # one reason for all, rather than one each
         kept = [r for r in reasons if r[0] in ("decision", "decision.threshold", "decision.false_alarm_rate_promised")]
         reasons = [("all figures", "no test images; the unit is fitted, and new images can be scored"), *kept]
@@ -111,8 +110,8 @@ def evaluate_unit(
         "reasons": [{"metric": metric, "reason": reason} for metric, reason in sorted(reasons)],
     }
     curves = {"image": _image_ranking(table, COLUMNS[FUSED], KINDS)}
-    if FUSED in groups.kinds:
-        curves["pixel"] = groups.ranking(FUSED, KINDS)
+    if FUSED in pixels.maps and (ranking := pixels.maps[FUSED].ranking) is not None:
+        curves["pixel"] = ranking
     return Evaluation(metrics, {level: _curve(ranking) for level, ranking in curves.items()}, cells)
 
 
@@ -173,25 +172,23 @@ def _add_image_cells(
     reasons += explain(found, lambda kinds: _image_ranking(table, column, kinds).problem, ".".join((*place, "image")))
 
 
-def _add_pixel_cells(cells: Cells, reasons: Reasons, place: tuple[str, ...], groups: PixelGroups, name: str) -> None:
-    found = by_kind(lambda kinds: groups.figures(name, kinds))
-    cells |= {(*place, "pixel", figure): cell for figure, cell in found.items()}
-    reasons += explain(found, lambda kinds: groups.problem(name, kinds), ".".join((*place, "pixel")))
+def _add_pixel_cells(cells: Cells, reasons: Reasons, place: tuple[str, ...], found: MapFigures) -> None:
+    cells |= {(*place, "pixel", figure): cell for figure, cell in found.cells.items()}
+    reasons += explain(found.cells, lambda kinds: found.problems[tuple(kinds)], ".".join((*place, "pixel")))
 
 
-def _add_defect_cells(cells: Cells, table: pd.DataFrame, groups: PixelGroups, weights: NDArray[np.float32]) -> None:
+def _add_defect_cells(cells: Cells, table: pd.DataFrame, pixels: PixelFigures, weights: NDArray[np.float32]) -> None:
     """Good images against those with one type of defect; without masks the type is the folder's name."""
     good = (table["kind"] == "good").to_numpy()
-    types = [groups.types.get(path, (defect,)) for path, defect in zip(table["path"], table["defect"], strict=True)]
+    by_defect = pixels.maps[FUSED].defects if FUSED in pixels.maps else {}
+    types = [pixels.types.get(path, (defect,)) for path, defect in zip(table["path"], table["defect"], strict=True)]
     for defect in sorted({one for row, kinds in zip(good, types, strict=True) if not row for one in kinds}):
         mine = np.array([defect in kinds for kinds in types]) & ~good
         place = ("defects", defect)
         cells[(*place, "images")] = Cell(int(mine.sum()), np.full(1, np.nan))
         found = _image_cells(table, COLUMNS[FUSED], weights, good | mine)
         cells |= {(*place, "image", name): cell for name, cell in found.items()}
-        if defect in groups.defects:
-            found = groups.defect_figures(defect)
-            cells |= {(*place, "pixel", name): cell for name, cell in found.items()}
+        cells |= {(*place, "pixel", name): cell for name, cell in by_defect.get(defect, {}).items()}
 
 
 def _decision(

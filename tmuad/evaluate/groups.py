@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import Bootstrap, PixelResamples, coarse_edges, merged_resamples
-from tmuad.evaluate.cells import Cell, trusted
+from tmuad.evaluate.cells import KINDS, Cell, by_kind, trusted
 from tmuad.evaluate.pixel_metrics import PixelHistogram
 from tmuad.evaluate.pixel_stream import (
     SPRO_LIMITS,
@@ -23,6 +23,7 @@ from tmuad.evaluate.pixel_stream import (
 )
 from tmuad.evaluate.ranking import Ranking
 from tmuad.evaluate.regions import Truth
+from tmuad.parallel import cores, fork_map
 
 T = TypeVar("T")
 PILOT = 8  # images of each kind that show where a map's scores lie, before the bootstrap's bins are fixed
@@ -40,11 +41,57 @@ class Group:
     images: list[str]  # their paths
 
 
+@dataclass(frozen=True)
+class MapFigures:
+    """The figures of one map, with their replicates."""
+
+    cells: dict[str, Cell]  # see `by_kind`
+    problems: dict[tuple[str, ...], str | None]  # kinds -> why their figures are undefined; None if they are defined
+    defects: dict[str, dict[str, Cell]]  # by type of defect; of the map asked for alone
+    ranking: Ranking | None  # of all pixels; of the map asked for alone
+
+
+@dataclass(frozen=True)
+class PixelFigures:
+    """The figures of all maps of a unit."""
+
+    maps: dict[str, MapFigures]
+    types: dict[str, tuple[str, ...]]  # path of an anomalous image -> types of its defects
+    problems: list[str]  # why sPRO cannot be computed
+
+
+def pixel_figures_of(
+    test: pd.DataFrame,
+    weights: NDArray[np.float32],
+    maps: Maps,
+    masks: Masks,
+    bootstrap: Bootstrap,
+    defect_map: str = "",
+) -> PixelFigures:
+    """Figures of every map of the images in `test`, whose rows `weights` (N, 1 + B) belong to; see `PixelGroups.fill`.
+
+    Those of `defect_map` also by type of defect. The maps are shared out to this machine's cores.
+    """
+    names = list(maps(test["image_id"].iloc[0])) if len(test) else []
+    shares = [names[i :: cores()] for i in range(min(cores(), len(names)))]
+
+    def look(share: Sequence[str]) -> PixelFigures:
+        groups = PixelGroups(share, defect_map, bootstrap)
+        groups.fill(test, weights, maps, masks)
+        return PixelFigures({name: groups.of_map(name) for name in share}, groups.types, groups.problems)
+
+    parts = list(fork_map(look, shares, chunk=1))
+    found = {name: figures for part in parts for name, figures in part.maps.items()}
+    first = parts[0] if parts else PixelFigures({}, {}, [])
+    return PixelFigures({name: found[name] for name in names}, first.types, first.problems)
+
+
 class PixelGroups:
     """Name of the map -> kind of the image, or type of the defect -> `Group`."""
 
-    def __init__(self, defect_map: str, bootstrap: Bootstrap) -> None:
-        self.defect_map = defect_map  # the map whose figures are given by type of defect
+    def __init__(self, names: Sequence[str], defect_map: str, bootstrap: Bootstrap) -> None:
+        self.names = names  # of the maps that are looked at
+        self.defect_map = defect_map  # the one whose figures are given by type of defect, too
         self.bootstrap = bootstrap
         self.kinds: dict[str, dict[str, Group]] = {}
         self.defects: dict[str, Group] = {}
@@ -67,29 +114,26 @@ class PixelGroups:
                 self.types[path] = tuple(dict.fromkeys(d.name for d in truth.defects)) or (defect,)
                 if truth.problem:
                     self.problems.append(truth.problem)
-            for name, scores in maps(image_id).items():
-                counts = _guarded(count_map, scores, truth, f"{path}: the {name} map")
+            found = maps(image_id)
+            for name in self.names:
+                counts = _guarded(count_map, found[name], truth, f"{path}: the {name} map")
                 _add(self._group(self.kinds.setdefault(name, {}), kind, name), counts, weight, path)
                 if truth is not None and name == self.defect_map:
                     for one in self.types[path]:
                         _add(self._group(self.defects, one, name), counts, weight, path, one)
 
-    def ranking(self, name: str, kinds: Sequence[str]) -> Ranking:
-        """The pixels of the good images and of those of the given kinds, on the map `name`."""
-        return ranking_of([group.stream for group in self._chosen(name, kinds)])
-
-    def problem(self, name: str, kinds: Sequence[str]) -> str | None:
-        """Why the figures of the given kinds on the map `name` are undefined; None if they are defined."""
-        return problem_of([group.stream for group in self._chosen(name, kinds)])
-
-    def figures(self, name: str, kinds: Sequence[str]) -> dict[str, Cell]:
-        """Figures of the good images and those of the given kinds, on the map `name`."""
-        good = self._chosen(name, ())
-        return self._cells(good, self._chosen(name, kinds)[len(good) :])
-
-    def defect_figures(self, defect: str) -> dict[str, Cell]:
-        """Figures of the good images and those with a defect of the given type."""
-        return self._cells(self._chosen(self.defect_map, ()), [self.defects[defect]])
+    def of_map(self, name: str) -> MapFigures:
+        """All figures of one map."""
+        chosen = {
+            kinds: [g.stream for g in self._chosen(name, kinds)] for kinds in (KINDS, *((kind,) for kind in KINDS))
+        }
+        good, mine = self._chosen(name, ()), name == self.defect_map
+        return MapFigures(
+            by_kind(lambda kinds: self._cells(good, self._chosen(name, kinds)[len(good) :])),
+            {kinds: problem_of(streams) for kinds, streams in chosen.items()},
+            {one: self._cells(good, [group]) for one, group in self.defects.items()} if mine else {},
+            ranking_of(chosen[KINDS]) if mine else None,
+        )
 
     def _chosen(self, name: str, kinds: Sequence[str]) -> list[Group]:
         groups = self.kinds[name]
@@ -125,9 +169,10 @@ class PixelGroups:
             for index in np.unique(np.linspace(0, len(mine) - 1, PILOT).round().astype(int)):
                 image_id, path = mine[index][:2]
                 mask = None if kind == "good" else _truth(masks(path)).mask
-                for name, scores in maps(image_id).items():
+                found = maps(image_id)
+                for name in self.names:
                     pilot = pilots.setdefault(name, PixelHistogram())
-                    _guarded(pilot.add, scores, mask, f"{path}: the {name} map")
+                    _guarded(pilot.add, found[name], mask, f"{path}: the {name} map")
         self._edges = {name: coarse_edges(pilot) for name, pilot in pilots.items()}
 
 

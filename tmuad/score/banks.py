@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmuad.masks import Runs
-from tmuad.score.fuse import Maps
+from tmuad.score.fuse import BANKS, Maps
 from tmuad.score.objects import object_map
 from tmuad.score.patches import upsample
 from tmuad.score.text import Finding, text_map, weigh
@@ -25,8 +25,12 @@ class BankResult:
 
     def maps(self, shape: tuple[int, int], reliability: dict[str, float]) -> Maps:
         """S_T, S_O and S_P as (S, S) float32."""
-        return {
-            "text": text_map(weigh(self.findings, reliability), shape),
-            "objects": object_map(self.regions, self.region_distance, shape),
-            "patches": upsample(self.patch_distance, shape),
-        }
+        return {bank: self.map_of(bank, shape, reliability) for bank in BANKS}
+
+    def map_of(self, bank: str, shape: tuple[int, int], reliability: dict[str, float]) -> NDArray[np.float32]:
+        """One of `maps`."""
+        if bank == "patches":
+            return upsample(self.patch_distance, shape)
+        if bank == "objects":
+            return object_map(self.regions, self.region_distance, shape)
+        return text_map(weigh(self.findings, reliability), shape)

@@ -43,27 +43,34 @@ class ObjectClasses:
     def names(self) -> list[str]:
         return list(self.given) or [f"class-{i + 1}" for i in range(len(self.centre))]
 
-    def distances(self, descriptor: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Power mean (exponent 4) of the standardised differences to each class: (C,).
+    def distances(self, descriptors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Power mean (exponent 4) of the standardised differences of (n, D) to each class: (n, C).
 
         One entry that is far off, say the length of two bars end to end, must not drown among eight that fit.
         """
-        return np.asarray(((((descriptor - self.centre) / self.scale) ** 4).mean(axis=1)) ** 0.25)
+        return np.asarray((((descriptors[:, None] - self.centre) / self.scale) ** 4).mean(axis=2) ** 0.25)
 
-    def resolve(self, component: Component) -> list[tuple[int, Component]]:
-        """`component` as one object, or as the touching parts that explain it better: (class index, object) each.
+    def resolve(self, components: Sequence[Component]) -> list[list[tuple[int, float, Component]]]:
+        """Each of `components` as one object, or as the touching parts that explain it better.
 
-        There must be a class.
+        Per component (class index, distance to the class, object). There must be a class.
         """
-        whole = self.distances(component.descriptor)
-        best, cost = [(int(whole.argmin()), component)], float(whole.min())
-        clearer = BETTER if cost > UNLIKE else CLEARER
-        for split in component.splits:
-            parts = [self.distances(piece.descriptor) for piece in split]
-            if (worst := float(max(part.min() for part in parts))) < min(clearer * cost, FAR):
-                best = [(int(part.argmin()), piece) for part, piece in zip(parts, split, strict=True)]
-                cost = worst
-        return best
+        flat = [c for whole in components for c in (whole, *(piece for split in whole.splits for piece in split))]
+        if not flat:
+            return []
+        distances = self.distances(np.stack([c.descriptor for c in flat]))
+        best = zip(distances.argmin(axis=1).tolist(), distances.min(axis=1).tolist(), flat, strict=True)
+        resolved = []
+        for whole in components:
+            found = [next(best)]
+            clearer = BETTER if found[0][1] > UNLIKE else CLEARER
+            for split in whole.splits:
+                parts = [next(best) for _ in split]
+                cost = max(distance for _, distance, _ in found)
+                if max(distance for _, distance, _ in parts) < min(clearer * cost, FAR):
+                    found = parts
+            resolved.append(found)
+        return resolved
 
     def save(self, path: Path) -> None:
         content = {
@@ -159,11 +166,10 @@ def _dissolve(
     dissolved = counts.copy()
     if rest:
         others = ObjectClasses(np.array([stats[j][0] for j in rest]), np.array([stats[j][1] for j in rest]))
-        for component, k in zip(members, image, strict=True):
-            parts = others.resolve(component)
+        for parts, k in zip(others.resolve(members), image, strict=True):
             if len(parts) > 1:
                 dissolved[i, k] -= 1
-                for index, _ in parts:
+                for index, _, _ in parts:
                     dissolved[rest[index], k] += 1
     return dissolved
 

@@ -12,6 +12,7 @@ from tmuad.config import RegionsParams
 from tmuad.encode.filters import smooth
 from tmuad.masks import Runs
 
+RING = 2  # px of the reduced image: width of what is compared with a region
 SIDE = 112  # px: regions are found on a reduced image, their outlines are accurate to 448 / 112 = 4 px
 
 
@@ -70,8 +71,13 @@ class RegionSegmenter:
 def _region(mask: NDArray[np.bool_], lab: NDArray[np.float32], index: NDArray[np.int_]) -> Region:
     import scipy.ndimage as ndi
 
-    ring = ndi.binary_dilation(mask, iterations=2) & ~mask
-    contrast = float(np.linalg.norm(lab[mask].mean(axis=0) - lab[ring].mean(axis=0))) if ring.any() else 0.0
-    full = mask[np.ix_(index, index)]
+    window = tuple(
+        slice(max(0, used[0] - RING), used[-1] + 1 + RING)
+        for used in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    )
+    inside, colours = mask[window], lab[window]
+    ring = ndi.binary_dilation(inside, iterations=RING) & ~inside
+    contrast = float(np.linalg.norm(colours[inside].mean(axis=0) - colours[ring].mean(axis=0))) if ring.any() else 0.0
+    full = mask[index][:, index]
     runs = masks.encode(full)
     return Region(runs, masks.area(runs), masks.box(runs, (full.shape[0], full.shape[1])), contrast / (contrast + 20))

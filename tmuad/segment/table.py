@@ -1,6 +1,5 @@
 """Segments as a table: one row per object (grounded) and per region (open)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tmuad import masks
@@ -17,37 +16,20 @@ def resolve_objects(scene: Scene, classes: ObjectClasses) -> list[tuple[str, flo
     if scene.labels is not None and scene.confidence is not None:
         known = zip(scene.labels.tolist(), scene.confidence.tolist(), scene.components, strict=True)
         return [(classes.names[label], confidence, o) for label, confidence, o in known]
-    found = []
-    for component in scene.components:
-        for index, o in classes.resolve(component):
-            confidence = 1 / (1 + float(classes.distances(o.descriptor).min()))
-            found.append((classes.names[index], confidence, o))
-    return found
+    return [
+        (classes.names[index], 1 / (1 + distance), o)
+        for found in classes.resolve(scene.components)
+        for index, distance, o in found
+    ]
 
 
 def segment_rows(image_id: str, scene: Scene, classes: ObjectClasses, shape: tuple[int, int]) -> list[dict[str, Any]]:
     """Rows of SEGMENTS_SCHEMA for one image."""
-    rows = [
-        _row(image_id, "grounded", i, o.index, label, confidence, o.runs, shape)
-        for i, (label, confidence, o) in enumerate(resolve_objects(scene, classes))
-    ]
-    regions = zip(scene.regions, scene.region_scores.tolist(), strict=True)
-    rows += [_row(image_id, "open", i, -1, "", score, runs, shape) for i, (runs, score) in enumerate(regions)]
-    return rows
-
-
-def _row(
-    image_id: str,
-    source: str,
-    index: int,
-    candidate: int,
-    label: str,
-    score: float,
-    runs: Runs,
-    shape: Sequence[int],
-) -> dict[str, Any]:
-    x0, y0, x1, y1 = masks.box(runs, (shape[0], shape[1]))
-    return {
-        "image_id": image_id, "source": source, "index": index, "candidate": candidate, "label": label, "score": score,
-        "x0": x0, "y0": y0, "x1": x1, "y1": y1, "area": masks.area(runs), "runs": runs.tolist(),
-    }  # fmt: skip
+    objects = resolve_objects(scene, classes)
+    rows = [("grounded", i, o.index, label, confidence) for i, (label, confidence, o) in enumerate(objects)]
+    rows += [("open", i, -1, "", score) for i, score in enumerate(scene.region_scores.tolist())]
+    runs: list[Runs] = [*(o.runs for _, _, o in objects), *scene.regions]
+    boxes, areas = masks.boxes(runs, shape)
+    names = ("source", "index", "candidate", "label", "score", "x0", "y0", "x1", "y1", "area", "runs", "image_id")
+    cells = zip(rows, boxes.tolist(), areas.tolist(), runs, strict=True)
+    return [dict(zip(names, (*row, *box, area, mask, image_id), strict=True)) for row, box, area, mask in cells]

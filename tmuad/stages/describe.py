@@ -1,14 +1,20 @@
 """Describe every image: classes by the fine-tuned classifier, counts, positions, sizes, one canonical text (Alg. 1)."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tmuad.config import Params
 from tmuad.describe.classifier import settled
-from tmuad.describe.description import ImageDescription, describe
+from tmuad.describe.description import ImageDescription, SceneObject, describe
 from tmuad.describe.placing import load_corrections, place, write_placed
+from tmuad.describe.remembered import Answers
 from tmuad.describe.slots import load_classifier, said_positions
 from tmuad.describe.table import descriptions_table, scene_object
 from tmuad.engine import map_images
+from tmuad.masks import Runs
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.segment.slots import scene_task
 from tmuad.stages.common import shape_of, unit_images
@@ -18,28 +24,47 @@ from tmuad.workspace import CORRECTIONS, UnitPaths
 
 def run(params: Params, unit: str) -> None:
     paths, shape = UnitPaths(unit), shape_of(params)
-    segments = read_parquet(paths.segments, ["image_id", "source", "candidate", "label", "runs"]).to_pandas()
-    grounded = segments[segments["source"] == "grounded"].groupby("image_id", sort=False)
     classifier = load_classifier(paths.classifier, params.compute)
-    task = scene_task(params, unit)
     images = unit_images(unit, params)
+    answers, found = Answers(classifier, scene_task(params, unit), params.data), _objects(paths)
+    unknown = answers.lacking((ref, found[ref.image_id].candidates) for ref in images if ref.image_id in found)
+    for _ in map_images(scene_task(params, unit), unknown, params.data):
+        pass  # cut out what was lost, each image once
     described: list[ImageDescription] = []
-    for ref, record in zip(images, map_images(task, images, params.data), strict=True):
-        if ref.image_id not in grounded.groups:
-            described.append(describe(ref.image_id, []))
-            continue
-        mine = grounded.get_group(ref.image_id)
-        said, sure = classifier.classify(record["crops"][mine["candidate"].to_numpy()])
-        labels = settled(said, sure, mine["label"].tolist(), params.describe.confident)
-        runs = [np.asarray(r, dtype=np.uint32) for r in mine["runs"]]
-        rows = zip(labels, runs, mine["candidate"], strict=True)
-        objects = [scene_object(label, r, shape, int(candidate)) for label, r, candidate in rows]
+    for ref in images:
+        objects: list[SceneObject] = []
+        if mine := found.get(ref.image_id):
+            labels = settled(*answers(ref, mine.candidates), mine.labels, params.describe.confident)
+            rows = zip(labels, mine.runs, mine.candidates.tolist(), strict=True)
+            objects = [scene_object(label, runs, shape, candidate) for label, runs, candidate in rows]
         described.append(describe(ref.image_id, objects))
     corrections = load_corrections(CORRECTIONS / f"{unit}.yaml", _ids_by_path(paths))
     described, placed = place(described, said_positions(params, unit, images, described), corrections)
     write_placed(placed, paths.positions)
     table = descriptions_table(described, shape, params.describe.fuzz)
     write_parquet(table, paths.descriptions, DESCRIPTIONS_SCHEMA)
+
+
+@dataclass
+class _Found:
+    """The segmenter's objects in one image."""
+
+    candidates: NDArray[np.int32]
+    labels: list[str]
+    runs: list[Runs]
+
+
+def _objects(paths: UnitPaths) -> dict[str, _Found]:
+    """By image; without those that show none."""
+    columns = ["image_id", "source", "candidate", "label", "runs"]
+    table = read_parquet(paths.segments, columns).filter(pc.field("source") == "grounded").combine_chunks()
+    flat, ends = (np.asarray(part) for part in (pc.list_flatten(table["runs"]), pc.list_value_length(table["runs"])))
+    runs = np.split(flat, np.cumsum(ends)[:-1])
+    ids = np.asarray(table["image_id"].to_pylist())
+    firsts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+    candidates, labels = table["candidate"].to_numpy(), table["label"].to_pylist()
+    places = [slice(*ends) for ends in zip(firsts, [*firsts[1:], len(ids)], strict=True)]
+    return {str(ids[p.start]): _Found(candidates[p], labels[p], runs[p]) for p in places}
 
 
 def _ids_by_path(paths: UnitPaths) -> dict[str, str]:

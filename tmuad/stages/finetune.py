@@ -5,7 +5,7 @@ import pandas as pd
 
 from tmuad.config import FinetuneParams, Params
 from tmuad.config_models import ClipFinetuneParams
-from tmuad.describe.finetune import finetune, save
+from tmuad.describe.remembered import TrainedFiles, drawn, trained_once
 from tmuad.engine import map_images
 from tmuad.parquet import read_parquet, write_artifact
 from tmuad.segment.slots import scene_task
@@ -18,21 +18,37 @@ def run(params: Params, unit: str) -> None:
     if not isinstance(training, FinetuneParams):
         _finetune_clip(params, training, unit)
         return
-    segments = read_parquet(paths.segments, ["image_id", "source", "candidate", "label"]).to_pandas()
-    grounded = segments[segments["source"] == "grounded"].groupby("image_id", sort=False)
     task = scene_task(params, unit)
-    images = unit_images(unit, params, ["train"])
-    size = params.finetune.crop_size
-    crops, labels, keys = [np.zeros((0, size, size, 3), dtype=np.uint8)], [], []
-    for ref, record in zip(images, map_images(task, images, params.data), strict=True):
-        if ref.image_id in grounded.groups:
-            mine = grounded.get_group(ref.image_id)
-            crops.append(record["crops"][mine["candidate"].to_numpy()])
-            labels += mine["label"].tolist()
-            keys += [f"{ref.image_id}:{candidate}" for candidate in mine["candidate"]]
-    trained = finetune(np.concatenate(crops), labels, keys, training)
-    save(trained, paths.classifier)
+    rows = _training_rows(params, unit)
+    owners, candidates, labels = (rows[name].tolist() for name in ("image_id", "candidate", "label"))
+    keys = [f"{image_id}:{candidate}" for image_id, candidate in zip(owners, candidates, strict=True)]
+    chosen = drawn(labels, owners, keys, training)
+
+    def train() -> TrainedFiles:
+        from tmuad.describe.finetune import finetune, packed
+
+        size = training.crop_size
+        crops = [np.zeros((0, size, size, 3), dtype=np.uint8)]
+        mine = rows.iloc[chosen].groupby("image_id", sort=False)["candidate"]
+        images = [ref for ref in unit_images(unit, params, ["train"]) if ref.image_id in mine.groups]
+        for ref, record in zip(images, map_images(task, images, params.data), strict=True):
+            crops.append(record["crops"][mine.get_group(ref.image_id).to_numpy()])
+        trained = finetune(np.concatenate(crops), [labels[i] for i in chosen], [keys[i] for i in chosen], training)
+        return TrainedFiles(packed(trained), trained.curve)
+
+    trained = trained_once([(keys[i], labels[i]) for i in chosen], task, params.data, training, train)
+    write_artifact(paths.classifier, trained.classifier)
     _write_curves(trained.curve, paths)
+
+
+def _training_rows(params: Params, unit: str) -> pd.DataFrame:
+    """image_id, candidate and label of the named objects of the training split, in the images' order."""
+    columns = ["image_id", "source", "candidate", "label"]
+    segments = read_parquet(UnitPaths(unit).segments, columns).to_pandas()
+    order = {ref.image_id: i for i, ref in enumerate(unit_images(unit, params, ["train"]))}
+    rows: pd.DataFrame = segments[(segments["source"] == "grounded") & segments["image_id"].isin(order)]
+    rows = rows.sort_values("image_id", key=lambda ids: ids.map(order), kind="stable")
+    return rows.reset_index(drop=True)
 
 
 def _finetune_clip(params: Params, tuned: ClipFinetuneParams, unit: str) -> None:

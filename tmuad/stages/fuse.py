@@ -2,12 +2,15 @@
 
 import itertools
 import logging
+from typing import Any
 
 import pyarrow as pa
 
 from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
+from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet, write_parquet
+from tmuad.score.banks import BankResult
 from tmuad.score.fuse import BANKS
 from tmuad.score.judge import calibrate, judge, subset_score
 from tmuad.score.sentences import load_names
@@ -15,6 +18,8 @@ from tmuad.score.table import read_results, score_row, verdict_row, worded_findi
 from tmuad.stages.common import shape_of, unit_images
 from tmuad.tables import FINDINGS_SCHEMA, SCORES_SCHEMA, VERDICTS_SCHEMA
 from tmuad.workspace import NAMES, UnitPaths
+
+Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +36,18 @@ def run(params: Params, unit: str) -> None:
     calibration.save(paths.calibration)
     if calibration.warning:
         log.warning("%s: %s", unit, calibration.warning)
-    scores, verdicts, findings = [], [], []
-    for result in results:
+
+    def rows(result: BankResult) -> tuple[Row, Row, list[Row]]:
         verdict = judge(result, descriptions[result.image_id], shape, calibration, params.fuse)
         pairs = {f"{a}+{b}": subset_score(verdict.terms, (a, b)) for a, b in itertools.combinations(BANKS, 2)}
-        scores.append(score_row(verdict, calibration.p_value(verdict.score), pairs))
-        verdicts.append(verdict_row(verdict, result.nearest))
-        findings += worded_findings(verdict, names, shape)
-    write_parquet(pa.Table.from_pylist(scores, schema=SCORES_SCHEMA), paths.scores, SCORES_SCHEMA)
-    write_parquet(pa.Table.from_pylist(verdicts, schema=VERDICTS_SCHEMA), paths.verdicts, VERDICTS_SCHEMA)
-    write_parquet(pa.Table.from_pylist(findings, schema=FINDINGS_SCHEMA), paths.findings, FINDINGS_SCHEMA)
+        score = score_row(verdict, calibration.p_value(verdict.score), pairs)
+        return score, verdict_row(verdict, result.nearest), worded_findings(verdict, names, shape)
+
+    scores, verdicts, findings = (
+        zip(*fork_map(rows, results, params.data.workers), strict=True) if results else [()] * 3
+    )
+    write_parquet(pa.Table.from_pylist(list(scores), schema=SCORES_SCHEMA), paths.scores, SCORES_SCHEMA)
+    write_parquet(pa.Table.from_pylist(list(verdicts), schema=VERDICTS_SCHEMA), paths.verdicts, VERDICTS_SCHEMA)
+    write_parquet(
+        pa.Table.from_pylist(list(itertools.chain(*findings)), schema=FINDINGS_SCHEMA), paths.findings, FINDINGS_SCHEMA
+    )

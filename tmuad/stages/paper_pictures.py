@@ -27,7 +27,7 @@ from tmuad.score.fuse import Calibration, load_calibration
 from tmuad.score.patches import upsample
 from tmuad.score.table import open_regions
 from tmuad.stages.common import shape_of
-from tmuad.stages.maps import bank_maps, truth_masks
+from tmuad.stages.maps import Maps, bank_maps, truth_masks
 from tmuad.workspace import UnitPaths
 
 ROWS = 6  # of a sheet, at most
@@ -62,7 +62,7 @@ class Gallery:
         return dict(zip(first["image_id"], first["sentence"], strict=True))
 
     @cached_property
-    def maps(self) -> Callable[[str], dict[str, NDArray[np.float32]]]:
+    def maps(self) -> Maps:
         return bank_maps(self.params, self.unit, self.calibration)
 
     @cached_property
