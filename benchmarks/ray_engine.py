@@ -237,16 +237,21 @@ def main() -> None:
         memory: list[int] = []
         for _ in range(options.rounds):
             for way in WAYS:
-                with executing(parameters(address, options.workers, way)):
-                    if way != "local":  # connect, start the workers, import
-                        begun = time.perf_counter()
-                        list(map_images(Nothing(0.001), tiny[:1], data(64)))
-                        starts.append(time.perf_counter() - begun)
-                        list(map_images(Nothing(0.4), tiny[: 8 * options.workers], data(64)))
-                    runs.setdefault((way, "nothing"), []).append(measured(Nothing(), tiny, data(64)))
-                    runs.setdefault((way, "segment"), []).append(measured(scene, refs, settings := data(options.size)))
-                    runs.setdefault((way, "features"), []).append(measured(features, refs, settings))
-                    memory += [actor.memory_info().rss for actor in actors()]
+                for passes in (("nothing",), ("segment", "features")):
+                    # One cache for as long as workers live, as in a stage: of another they would have to be sent all.
+                    small = data(64)
+                    full = small.model_copy(update={"size": options.size})
+                    with executing(parameters(address, options.workers, way)):
+                        if way != "local":  # connect, start the workers, import
+                            begun = time.perf_counter()
+                            list(map_images(Nothing(0.001), tiny[:1], small))
+                            starts.append(time.perf_counter() - begun)
+                            list(map_images(Nothing(0.4), tiny[: 8 * options.workers], small))
+                        for task in passes:
+                            work = {"nothing": Nothing(), **tasks}[task]
+                            seen, settings = (tiny, small) if task == "nothing" else (refs, full)
+                            runs.setdefault((way, task), []).append(measured(work, seen, settings))
+                        memory += [actor.memory_info().rss for actor in actors()]
 
         rows = []
         for task in ("segment", "features"):
