@@ -25,7 +25,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 
 from tmuad.banks.centroids import Whitening, kmeans, nearest  # noqa: E402
-from tmuad.banks.detector import EPOCHS, HIDDEN, NETS, Detector  # noqa: E402
+from tmuad.banks.detector import AXES, EPOCHS, HIDDEN, NETS, Detector  # noqa: E402
 from tmuad.color import rgb_to_lab  # noqa: E402
 from tmuad.config import ComponentsParams, DemoParams, ObjectBankParams, PatchBankParams  # noqa: E402
 from tmuad.encode import defects, filters  # noqa: E402
@@ -117,7 +117,8 @@ def measured(size: int, repeats: int) -> list[Step]:
     inputs = rng.normal(size=(n, wide)).astype(np.float32)
     few = rng.normal(size=(2048, wide)).astype(np.float32)
     detector = Detector.fit(few + 0.3, few, 0)
-    weights = wide * HIDDEN[0] + HIDDEN[0] * HIDDEN[1] + HIDDEN[1]
+    weights = AXES * HIDDEN[0] + HIDDEN[0] * HIDDEN[1] + HIDDEN[1]
+    every = wide * AXES + NETS * weights
     features = pixel_features(image)
     heat = rng.random((size, size)).astype(np.float32)
     overlay = heat_overlay(image, heat, 0.5)
@@ -154,7 +155,7 @@ def measured(size: int, repeats: int) -> list[Step]:
         ),
         timed("score", "whitening", 2 * n * depth * d, n * (depth + d) * F, lambda: whitening(rows)),
         timed("score", f"nearest of {k} centroids", 2 * n * k * d, n * d * F + k * d * F, lambda: nearest(unit[:n], centroids)),
-        timed("score", "detector", 2 * n * NETS * weights, n * wide * F + NETS * weights * F, lambda: detector(inputs)),
+        timed("score", "detector", 2 * n * every, n * wide * F + every * F, lambda: detector(inputs)),
         timed("score", "heat map drawn", 20 * pixels, 3 * pixels * 2 + pixels * F, lambda: heat_overlay(image, heat, 0.5)),
         timed("score", "heat map written as PNG", 0, 3 * pixels * 2, lambda: _save(overlay, place)),
         timed(
@@ -171,7 +172,7 @@ def measured(size: int, repeats: int) -> list[Step]:
             lambda: kmeans(crowd, objects.clusters, 0), 3,
         ),
         timed(
-            "fit", "detector, per 4,096 patches", 3 * 2 * NETS * EPOCHS * 4096 * weights, EPOCHS * NETS * 4096 * wide * F,
+            "fit", "detector, per 4,096 patches", 3 * 2 * NETS * EPOCHS * 4096 * weights, EPOCHS * NETS * 4096 * AXES * F,
             lambda: Detector.fit(few + 0.3, few, 0), 3,
         ),
         timed(

@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tmuad.banks.detector import BATCH, CLIP, HIDDEN, NETS, Detector, _forward, _gradient
+from tmuad.banks.detector import (
+    BATCH,
+    CLIP,
+    HIDDEN,
+    NETS,
+    NOISE,
+    STRETCH,
+    Detector,
+    _forward,
+    _gradient,
+    _principal_axes,
+)
 
 D = 6
 
@@ -116,9 +127,28 @@ def test_blocks_and_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert detector(x[:0]).shape == (0,)
 
 
+@settings(max_examples=20)
+@given(st.integers(1, 12), st.integers(0, 9))
+def test_axes_are_the_principal_ones_stretched(width: int, seed: int) -> None:
+    """Against a singular value decomposition: projections have no covariance, and the variances that stretching leaves."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(300, width)) @ rng.normal(size=(width, width))).astype(np.float32)
+    axes = _principal_axes(x)
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False).astype(np.float64) ** 2 / len(x)
+    spread = np.atleast_2d(np.cov((x @ axes).astype(np.float64).T, bias=True))
+    np.testing.assert_allclose(spread, np.diag(values / (values + NOISE) ** STRETCH), atol=2e-3 * max(1.0, values[0]))
+
+
+def test_axes_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmuad.banks.detector.AXES", 2)
+    detector = Detector.fit(rows(0, 100, 1.0), rows(1, 100), seed=0)
+    assert detector.axes.shape == (D, 2) and detector.nets[0][0].shape == (2, HIDDEN[0])
+    assert np.isfinite(detector(rows(2, 5))).all()
+
+
 def test_the_log_odds_are_the_mean_over_the_nets() -> None:
     detector, x = Detector.fit(rows(0, 100, 1.0), rows(1, 100), seed=0), rows(2, 5)
     standard = np.clip((x - detector.mean) * detector.scale, -CLIP, CLIP)
-    slow = np.mean([_forward(arrays, standard)[-1][:, 0] for arrays in detector.nets], axis=0)
+    slow = np.mean([_forward(arrays, standard @ detector.axes)[-1][:, 0] for arrays in detector.nets], axis=0)
     np.testing.assert_allclose(detector(x), slow, atol=1e-6)
     assert BATCH % 2 == 0  # half defects, half normal patches

@@ -114,6 +114,7 @@ class PatchModel:
             tensors[f"layer.{name}.{tensor_name(layer.centroids)}"] = array_of(layer.centroids)
         if self.detector is not None and self.context is not None:
             tensors["detector.input"] = np.stack([self.detector.mean, self.detector.scale])
+            tensors["detector.axes"] = self.detector.axes
             for i, net in enumerate(self.detector.nets):
                 tensors |= {f"detector.{i}.{j}": array for j, array in enumerate(net)}
             context = self.context
@@ -144,7 +145,7 @@ class PatchModel:
         by_class = np.stack([get(f"context/{n}") for n in classes])
         context = Context(tuple(classes), by_class[:, 0], by_class[:, 1], *get("context.place"))
         mean, spread = get("detector.input")
-        return cls(layers, context, Detector(mean, spread, weights))
+        return cls(layers, context, Detector(mean, spread, get("detector.axes"), weights))
 
 
 def listed(tensors: Mapping[str, NDArray[np.generic]], prefix: str) -> list[str]:

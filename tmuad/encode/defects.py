@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tmuad.encode.filters import STRIDE, FilterBank, smooth, with_surround
 from tmuad.encode.simulate import deface
 
-COPIES = 2  # of each image get defects
+COPIES = 6  # of each image get defects: what few images lack in number, they make up in defects
 CHANGED = 0.05  # a patch counts as defective if a simulated defect changed this share of its pixels
 
 

@@ -23,12 +23,13 @@ from tmuad.evaluate.pixel_stream import (
 )
 from tmuad.evaluate.ranking import Ranking
 from tmuad.evaluate.regions import Truth
-from tmuad.parallel import cores, fork_map
+from tmuad.parallel import fork_map
 
 T = TypeVar("T")
 PILOT = 8  # images of each kind that show where a map's scores lie, before the bootstrap's bins are fixed
 
 Maps = Callable[[str], Mapping[str, NDArray[np.floating]]]  # image_id -> {"fused": (S, S), "text": (S, S), ...}
+Row = tuple[str, str, str, str]  # image_id, path, kind, type of defect
 Masks = Callable[[str], NDArray[np.bool_] | Truth]  # path in the manifest -> ground truth (S, S)
 
 
@@ -68,44 +69,41 @@ def pixel_figures_of(
     bootstrap: Bootstrap,
     defect_map: str = "",
 ) -> PixelFigures:
-    """Figures of every map of the images in `test`, whose rows `weights` (N, 1 + B) belong to; see `PixelGroups.fill`.
+    """Figures of every map of the images in `test`, whose rows `weights` (N, 1 + B) belong to.
 
     Those of `defect_map` also by type of defect. The maps are shared out to this machine's cores.
+
+    Raises:
+        ArtifactError: a score of a map is not finite, or a map and its mask differ in size.
     """
-    names = list(maps(test["image_id"].iloc[0])) if len(test) else []
-    shares = [names[i :: cores()] for i in range(min(cores(), len(names)))]
+    rows = list(zip(test["image_id"], test["path"], test["kind"], test["defect"], strict=True))
 
-    def look(share: Sequence[str]) -> PixelFigures:
-        groups = PixelGroups(share, defect_map, bootstrap)
-        groups.fill(test, weights, maps, masks)
-        return PixelFigures({name: groups.of_map(name) for name in share}, groups.types, groups.problems)
+    def look(name: str) -> tuple[MapFigures, dict[str, tuple[str, ...]], list[str]]:
+        groups = PixelGroups(name, name == defect_map, bootstrap)
+        groups.fill(rows, weights, maps, masks)
+        return groups.figures(), groups.types, groups.problems
 
-    parts = list(fork_map(look, shares, chunk=1))
-    found = {name: figures for part in parts for name, figures in part.maps.items()}
-    first = parts[0] if parts else PixelFigures({}, {}, [])
-    return PixelFigures({name: found[name] for name in names}, first.types, first.problems)
+    names = list(maps(rows[0][0])) if rows else []
+    parts = list(fork_map(look, names, chunk=1))
+    _, types, problems = parts[0] if parts else (None, {}, [])
+    return PixelFigures({name: figures for name, (figures, _, _) in zip(names, parts, strict=True)}, types, problems)
 
 
 class PixelGroups:
-    """Name of the map -> kind of the image, or type of the defect -> `Group`."""
+    """The images under one map: kind of the image, or type of the defect -> `Group`."""
 
-    def __init__(self, names: Sequence[str], defect_map: str, bootstrap: Bootstrap) -> None:
-        self.names = names  # of the maps that are looked at
-        self.defect_map = defect_map  # the one whose figures are given by type of defect, too
+    def __init__(self, name: str, by_defect: bool, bootstrap: Bootstrap) -> None:
+        self.name = name  # of the map
+        self.by_defect = by_defect  # whether there are figures by type of defect, too
         self.bootstrap = bootstrap
-        self.kinds: dict[str, dict[str, Group]] = {}
+        self.kinds: dict[str, Group] = {}
         self.defects: dict[str, Group] = {}
         self.types: dict[str, tuple[str, ...]] = {}  # path of an anomalous image -> types of its defects
         self.problems: list[str] = []  # why sPRO cannot be computed
-        self._edges: dict[str, NDArray[np.int64]] = {}
+        self._edges: NDArray[np.int64] | None = None
 
-    def fill(self, test: pd.DataFrame, weights: NDArray[np.float32], maps: Maps, masks: Masks) -> None:
-        """Look at every image of `test`, whose rows `weights` (N, 1 + B) belong to.
-
-        Raises:
-            ArtifactError: a score of a map is not finite, or a map and its mask differ in size.
-        """
-        rows = list(zip(test["image_id"], test["path"], test["kind"], test["defect"], strict=True))
+    def fill(self, rows: Sequence[Row], weights: NDArray[np.float32], maps: Maps, masks: Masks) -> None:
+        """Look at every image of `rows`, which `weights` (N, 1 + B) belong to."""
         if self.bootstrap.resamples:
             self._look(rows, maps, masks)
         for (image_id, path, kind, defect), weight in zip(rows, weights, strict=True):
@@ -114,30 +112,25 @@ class PixelGroups:
                 self.types[path] = tuple(dict.fromkeys(d.name for d in truth.defects)) or (defect,)
                 if truth.problem:
                     self.problems.append(truth.problem)
-            found = maps(image_id)
-            for name in self.names:
-                counts = _guarded(count_map, found[name], truth, f"{path}: the {name} map")
-                _add(self._group(self.kinds.setdefault(name, {}), kind, name), counts, weight, path)
-                if truth is not None and name == self.defect_map:
-                    for one in self.types[path]:
-                        _add(self._group(self.defects, one, name), counts, weight, path, one)
+            counts = _guarded(count_map, maps(image_id)[self.name], truth, f"{path}: the {self.name} map")
+            _add(self._group(self.kinds, kind), counts, weight, path)
+            if truth is not None and self.by_defect:
+                for one in self.types[path]:
+                    _add(self._group(self.defects, one), counts, weight, path, one)
 
-    def of_map(self, name: str) -> MapFigures:
-        """All figures of one map."""
-        chosen = {
-            kinds: [g.stream for g in self._chosen(name, kinds)] for kinds in (KINDS, *((kind,) for kind in KINDS))
-        }
-        good, mine = self._chosen(name, ()), name == self.defect_map
+    def figures(self) -> MapFigures:
+        """All figures of the map."""
+        chosen = {kinds: [g.stream for g in self._chosen(kinds)] for kinds in (KINDS, *((kind,) for kind in KINDS))}
+        good = self._chosen(())
         return MapFigures(
-            by_kind(lambda kinds: self._cells(good, self._chosen(name, kinds)[len(good) :])),
+            by_kind(lambda kinds: self._cells(good, self._chosen(kinds)[len(good) :])),
             {kinds: problem_of(streams) for kinds, streams in chosen.items()},
-            {one: self._cells(good, [group]) for one, group in self.defects.items()} if mine else {},
-            ranking_of(chosen[KINDS]) if mine else None,
+            {one: self._cells(good, [group]) for one, group in self.defects.items()},
+            ranking_of(chosen[KINDS]) if self.by_defect else None,
         )
 
-    def _chosen(self, name: str, kinds: Sequence[str]) -> list[Group]:
-        groups = self.kinds[name]
-        return [groups[kind] for kind in ("good", *kinds) if kind in groups]
+    def _chosen(self, kinds: Sequence[str]) -> list[Group]:
+        return [self.kinds[kind] for kind in ("good", *kinds) if kind in self.kinds]
 
     def _cells(self, good: Sequence[Group], bad: Sequence[Group]) -> dict[str, Cell]:
         groups = [*good, *bad]
@@ -145,35 +138,29 @@ class PixelGroups:
         resampled = [group.resamples for group in groups if group.resamples is not None]
         drawn = merged_resamples(resampled).figures() if resampled else {}
         nothing = np.full(1 + self.bootstrap.resamples, np.nan)
-        names = [*exact, *(SPRO_LIMITS if self._any_spro() and "spro_1" not in exact else ())]
+        any_spro = any(group.stream.defects for group in self.kinds.values())
+        names = [*exact, *(SPRO_LIMITS if any_spro and "spro_1" not in exact else ())]
         cells = {name: Cell(exact.get(name, np.nan), drawn.get(name, nothing)) for name in names}
         if self.problems:  # never a figure on a part of the defects
             cells |= {name: Cell(np.nan, nothing) for name in SPRO_LIMITS}
         return trusted(cells, *(sum(len(group.images) for group in part) for part in (good, bad)))
 
-    def _any_spro(self) -> bool:
-        return any(group.stream.defects for groups in self.kinds.values() for group in groups.values())
-
-    def _group(self, groups: dict[str, Group], key: str, name: str) -> Group:
+    def _group(self, groups: dict[str, Group], key: str) -> Group:
         if key not in groups:
-            edges = self._edges.get(name)
-            resamples = None if edges is None else PixelResamples(edges, self.bootstrap.resamples)
+            resamples = None if self._edges is None else PixelResamples(self._edges, self.bootstrap.resamples)
             groups[key] = Group(PixelStream(), resamples, [])
         return groups[key]
 
-    def _look(self, rows: Sequence[tuple[str, str, str, str]], maps: Maps, masks: Masks) -> None:
+    def _look(self, rows: Sequence[Row], maps: Maps, masks: Masks) -> None:
         """Fix the bootstrap's bins from a few images spread evenly over each kind."""
-        pilots: dict[str, PixelHistogram] = {}
+        pilot = PixelHistogram()
         for kind in sorted({row[2] for row in rows}):
             mine = [row for row in rows if row[2] == kind]
             for index in np.unique(np.linspace(0, len(mine) - 1, PILOT).round().astype(int)):
                 image_id, path = mine[index][:2]
                 mask = None if kind == "good" else _truth(masks(path)).mask
-                found = maps(image_id)
-                for name in self.names:
-                    pilot = pilots.setdefault(name, PixelHistogram())
-                    _guarded(pilot.add, found[name], mask, f"{path}: the {name} map")
-        self._edges = {name: coarse_edges(pilot) for name, pilot in pilots.items()}
+                _guarded(pilot.add, maps(image_id)[self.name], mask, f"{path}: the {self.name} map")
+        self._edges = coarse_edges(pilot)
 
 
 def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], path: str, defect: str | None = None) -> None:
