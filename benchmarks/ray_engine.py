@@ -8,8 +8,10 @@ this machine's processes, workers that share the folders, and workers to which e
 
 1. images per second of the embedded profile's tasks, and wall clock and CPU time of the engine itself per image: a task that
    does nothing, on tiny images;
-2. per image and task: CPU seconds, bytes in the cache, bytes that travel, memory of a worker;
-3. what the model makes of one process's figures for the runs of 1, next to what they took, and for a million images.
+2. per image and task: CPU seconds, bytes in the cache, bytes that travel, memory of a worker; and what in fact crossed the
+   loopback interface meanwhile, over which the node processes talk (less what crosses it when nobody works);
+3. in a line or two: throughput of Ray against local, and what Ray adds to an image;
+4. what the model makes of one process's figures for the runs of 1, next to what they took, and for a million images.
 
 CPU times hold on a busy machine; wall clock needs one that does nothing else.
 """
@@ -68,6 +70,7 @@ class Run:
     wall: float  # s
     driver: float  # s of CPU in this process
     workers: float  # s of CPU in the others
+    crossed: float  # bytes over the loopback interface
 
 
 @contextmanager
@@ -112,10 +115,41 @@ def demo_pictures(folder: Path, count: int) -> list[ImageRef]:
 
 def measured(task: Task, refs: Sequence[ImageRef], data: DataParams) -> Run:
     """One pass over images that the cache has never seen; the records are read and dropped."""
-    wall, driver, others = time.perf_counter(), time.process_time(), cpu_of_workers()
+    wall, driver, others, bytes_ = time.perf_counter(), time.process_time(), cpu_of_workers(), loopback()
     for _ in map_images(task, refs, data):
         pass
-    return Run(time.perf_counter() - wall, time.process_time() - driver, cpu_of_workers() - others)
+    seconds = time.perf_counter() - wall
+    return Run(seconds, time.process_time() - driver, cpu_of_workers() - others, loopback() - bytes_)
+
+
+def loopback() -> int:
+    """Bytes that this machine has sent to itself since it started."""
+    nics = psutil.net_io_counters(pernic=True, nowrap=True)
+    return next(count.bytes_sent for name, count in nics.items() if name in ("lo", "lo0"))
+
+
+def idle_loopback(seconds: float = 5.0) -> float:
+    """Bytes per second while nobody works: heartbeats of the nodes, and whatever else runs here."""
+    before = loopback()
+    time.sleep(seconds)
+    return (loopback() - before) / seconds
+
+
+def verdict(runs: dict[tuple[str, str], list[Run]], counts: dict[str, int]) -> None:
+    """Ray against local of the same round, and what it adds to an image."""
+    for way in list(WAYS)[1:]:
+        said = []
+        for task in ("segment", "features"):
+            rounds = list(zip(runs["local", task], runs[way, task], strict=True))
+            ratio = [ours.wall / theirs.wall for ours, theirs in rounds]
+            added = [1e3 * (theirs.wall - ours.wall) / counts[task] for ours, theirs in rounds]
+            said.append(f"{task} {spread(ratio)} times local's images/s, {spread(added, 1)} ms more per image")
+        cpu = [
+            1e3 * (theirs.driver + theirs.workers - ours.driver - ours.workers) / counts["nothing"]
+            for ours, theirs in zip(runs["local", "nothing"], runs[way, "nothing"], strict=True)
+        ]
+        print(f"VERDICT, {way}: {'; '.join(said)}; the engine alone {spread(cpu)} ms of CPU more per image")
+    print(flush=True)
 
 
 def cpu_of_workers() -> float:
@@ -193,6 +227,7 @@ def main() -> None:
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; median (range)\n"
         )
         numbers = iter(range(10**6))
+        idle = idle_loopback()
 
         def data(size: int) -> DataParams:
             return DataParams(size=size, workers=options.workers, cache=f"cache-{next(numbers)}")
@@ -202,16 +237,21 @@ def main() -> None:
         memory: list[int] = []
         for _ in range(options.rounds):
             for way in WAYS:
-                with executing(parameters(address, options.workers, way)):
-                    if way != "local":  # connect, start the workers, import
-                        begun = time.perf_counter()
-                        list(map_images(Nothing(0.001), tiny[:1], data(64)))
-                        starts.append(time.perf_counter() - begun)
-                        list(map_images(Nothing(0.4), tiny[: 8 * options.workers], data(64)))
-                    runs.setdefault((way, "nothing"), []).append(measured(Nothing(), tiny, data(64)))
-                    runs.setdefault((way, "segment"), []).append(measured(scene, refs, settings := data(options.size)))
-                    runs.setdefault((way, "features"), []).append(measured(features, refs, settings))
-                    memory += [actor.memory_info().rss for actor in actors()]
+                for passes in (("nothing",), ("segment", "features")):
+                    # One cache for as long as workers live, as in a stage: of another they would have to be sent all.
+                    small = data(64)
+                    full = small.model_copy(update={"size": options.size})
+                    with executing(parameters(address, options.workers, way)):
+                        if way != "local":  # connect, start the workers, import
+                            begun = time.perf_counter()
+                            list(map_images(Nothing(0.001), tiny[:1], small))
+                            starts.append(time.perf_counter() - begun)
+                            list(map_images(Nothing(0.4), tiny[: 8 * options.workers], small))
+                        for task in passes:
+                            work = {"nothing": Nothing(), **tasks}[task]
+                            seen, settings = (tiny, small) if task == "nothing" else (refs, full)
+                            runs.setdefault((way, task), []).append(measured(work, seen, settings))
+                        memory += [actor.memory_info().rss for actor in actors()]
 
         rows = []
         for task in ("segment", "features"):
@@ -231,6 +271,7 @@ def main() -> None:
         table(["engine alone (tiny images)", "wall ms per image", "CPU ms, this process", "CPU ms, workers"], rows)
         print(f"connect, start a worker and get its first image back: {spread(starts, 1)} s\n")
 
+        verdict(runs, {"nothing": len(tiny), "segment": len(refs), "features": len(refs)})
         figures = {name: alone(task, refs[:16], data(options.size)) for name, task in tasks.items()}
         rss = statistics.median(memory) / 2**20
         table(
@@ -240,6 +281,14 @@ def main() -> None:
                 for n, f in figures.items()
             ],
         )
+        rows = []
+        for task in ("segment", "features"):
+            for way in WAYS:
+                crossed = [max(0.0, run.crossed - idle * run.wall) / len(refs) / 1e3 for run in runs[way, task]]
+                counted = figures[task]["there"] + figures[task]["back"] if way == "ray, carried" else 0
+                rows.append([task, way, spread(crossed, 0), f"{counted / 1e3:.0f}" if counted else "paths and names"])
+        table(["per image", "way", "loopback kB, measured", "counted kB"], rows)
+        print(f"with nobody at work {idle / 1e3:.1f} kB/s crossed the loopback interface; taken off above\n")
         engine = {way: statistics.median(run.driver for run in runs[way, "nothing"]) / len(tiny) for way in WAYS}
         rows = []
         for task in ("segment", "features"):

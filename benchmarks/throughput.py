@@ -1,13 +1,15 @@
 """Images per second of `tmuad score` on a folder, with one process and with all cores, beside anomalib's PatchCore.
 
-    python benchmarks/throughput.py [--unit U] [--images 40] [--no-patchcore]
+    python benchmarks/throughput.py [--unit U] [--images 40] [--sizes 224 448] [--train 0] [--limit 1200] [--no-patchcore]
 
 The unit (by default the first of params.yaml) must be fitted. Each contender runs in a process of its own and gets the same
 test images, file reading included: ours writes verdicts, reasons and heat maps; PatchCore has a backbone with random
 weights, as nothing is downloaded, so its AUROC here is no measure of what it does with pre-trained ones. Its time is.
 
 Rates are given in images per second of wall clock, start-up (imports, loading the banks) left out and counted in, and in
-images per CPU second, which others at work on the machine change less. PatchCore is fitted first, untimed here.
+images per CPU second, which others at work on the machine change less. PatchCore is fitted first, untimed here: on --train
+normal images (0: all). A run that does not end within --limit seconds is said to be so, with how far it came.
+The last lines hold ours, with all cores, against each PatchCore. Ours at another size: fit a workspace with that `data.size`.
 """
 
 import argparse
@@ -55,7 +57,7 @@ def ours(folder: Path, unit: str, workers: int, out: Path) -> tuple[dict[str, An
 
 
 def patchcore(given: dict[str, Any]) -> None:
-    """Fit and predict through anomalib's own engine; the result is the last line of standard output."""
+    """Fit and predict through anomalib's own engine; each image predicted is a line of standard output with all so far."""
     import torch
     from anomalib.data import PredictDataset
     from anomalib.engine import Engine
@@ -63,12 +65,17 @@ def patchcore(given: dict[str, Any]) -> None:
     from lightning.pytorch import Callback
     from torch.utils.data import ConcatDataset, DataLoader
 
+    scores: list[float] = []
+
     class Clock(Callback):  # type: ignore[misc]
         def on_predict_start(self, *_: Any) -> None:
-            self.start = time.perf_counter(), time.process_time()
+            self.start = self.end = time.perf_counter(), time.process_time()
 
-        def on_predict_end(self, *_: Any) -> None:
+        def on_predict_batch_end(self, _trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
             self.end = time.perf_counter(), time.process_time()
+            wall, cpu = (b - a for a, b in zip(self.start, self.end, strict=True))
+            scores.append(float(outputs.pred_score[0]))
+            print(json.dumps({"scores": scores, "warm": len(scores) / wall, "cpu": len(scores) / cpu}), flush=True)
 
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
@@ -84,9 +91,34 @@ def patchcore(given: dict[str, Any]) -> None:
         return DataLoader(ConcatDataset(parts), batch_size=batch, collate_fn=parts[0].collate_fn, num_workers=0)
 
     engine.fit(model, train_dataloaders=loader(given["train"], 8))
-    scores = [float(b.pred_score[0]) for b in engine.predict(model, dataloaders=loader(given["test"], 1))]
-    wall, cpu = (b - a for a, b in zip(clock.start, clock.end, strict=True))
-    print(json.dumps({"scores": scores, "warm": len(scores) / wall, "cpu": len(scores) / cpu}))
+    engine.predict(model, dataloaders=loader(given["test"], 1))
+
+
+def limited(given: dict[str, Any], limit: float) -> tuple[dict[str, Any], str]:
+    """PatchCore in a process of its own: its figures, of as many images as it came to, and a remark where that is not all."""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with subprocess.Popen(
+            [sys.executable, __file__, "--child"],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            text=True,
+            env=environment,
+        ) as running:
+            try:
+                running.communicate(json.dumps(given), timeout=limit)
+            except subprocess.TimeoutExpired:
+                running.kill()
+        out.seek(0)
+        err.seek(0)
+        lines = [line for line in out.read().splitlines() if line.startswith('{"scores"')]
+        if running.returncode > 0:
+            sys.exit(err.read()[-3000:])
+    result = json.loads(lines[-1]) if lines else {"scores": [], "warm": float("nan"), "cpu": float("nan")}
+    done, asked = len(result["scores"]), len(given["test"])
+    what = f"{done} of {asked} images" if done else f"was still being fitted on {len(given['train'])} images"
+    return result, "" if done == asked else f"stopped after {limit:.0f} s: {what}"
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -99,7 +131,7 @@ def measure(options: argparse.Namespace) -> None:
     if not UnitPaths(unit).calibration.exists():
         sys.exit(f"{unit}: not fitted; run: dvc repro fuse@{unit}")
     manifest = read_parquet(UnitPaths(unit).manifest, ["path", "split", "kind"]).to_pylist()
-    train = [str(root / row["path"]) for row in manifest if row["split"] == "train"]
+    train = [str(root / row["path"]) for row in manifest if row["split"] == "train"][: options.train or None]
     test = [row for row in manifest if row["split"] == "test"]
     kinds = ("good", "logical", "structural")
     chosen = [row for kind in kinds for row in [r for r in test if r["kind"] == kind][: -(-options.images // 3)]]
@@ -121,27 +153,35 @@ def measure(options: argparse.Namespace) -> None:
                 "train": train, "test": [str(root / row["path"]) for row in chosen], "work": place, "size": size,
                 "backbone": options.backbone, "coreset": options.coreset,
             }  # fmt: skip
-            done = subprocess.run(
-                [sys.executable, __file__, "--child"], input=json.dumps(given), text=True, capture_output=True,
-                env=os.environ | {"PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"}, check=False,
-            )  # fmt: skip
-            if done.returncode:
-                sys.exit(done.stderr[-3000:])
-            result = json.loads(done.stdout.splitlines()[-1])
+            result, remark = limited(given, options.limit)
             scores[f"{size}"] = result.pop("scores")
             name = f"anomalib PatchCore, {options.backbone}, {cores} threads"
-            results.append(result | {"name": name, "size": size, "whole": float("nan")})
+            results.append(result | {"name": name, "size": size, "whole": float("nan"), "remark": remark})
     print(f"{unit}: {len(chosen)} images, load {os.getloadavg()[0]:.1f} on {cores} cores, priority {os.nice(0)}")
     print(f"outcomes of {' and '.join(map(str, sorted({1, cores})))} processes are {'equal' if same else 'NOT EQUAL'}")
     print(f"{'':50} {'px':>5} {'images/s':>10} {'with start':>11} {'per CPU s':>10}")
     for r in results:
-        print(f"{r['name']:50} {r['size']:5} {r['warm']:10.2f} {r['whole']:11.2f} {r['cpu']:10.2f}")
+        print(
+            f"{r['name']:50} {r['size']:5} {r['warm']:10.2f} {r['whole']:11.2f} {r['cpu']:10.2f} {r.get('remark', '')}"
+        )
+    if options.patchcore:
+        print(f"PatchCore was fitted on {len(train)} images")
     kind = np.array([row["kind"] for row in chosen])
     for name, values in scores.items():
         for anomaly in kinds[1:]:
-            part = (kind == "good") | (kind == anomaly)
-            auroc = roc_auc_score(kind[part] == anomaly, np.array(values)[part])
+            seen = kind[: len(values)]
+            part = (seen == "good") | (seen == anomaly)
+            if len(set(seen[part])) < 2:
+                continue
+            auroc = roc_auc_score(seen[part] == anomaly, np.array(values)[part])
             print(f"image AUROC, {anomaly}, {name if name == 'ours' else f'PatchCore at {name} px'}: {100 * auroc:.1f}")
+    mine = results[len(said) - 1]
+    for r in results[len(said) :]:
+        wall, cpu = mine["warm"] / r["warm"], mine["cpu"] / r["cpu"]
+        print(
+            f"ours at {mine['size']} px, {mine['name'].split(', ')[1]}, is {wall:.2f} times as fast as PatchCore at "
+            f"{r['size']} px by the clock, {cpu:.2f} times by CPU time"
+        )
 
 
 def main() -> None:
@@ -151,7 +191,9 @@ def main() -> None:
     parser.add_argument("--patchcore", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--backbone", default="wide_resnet50_2", help="of PatchCore, a name of timm's; its own default")
     parser.add_argument("--coreset", type=float, default=0.01, help="share of patches that PatchCore keeps")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[224], help="px a side, for PatchCore")
+    parser.add_argument("--train", type=int, default=0, help="normal images that PatchCore is fitted on, 0: all")
+    parser.add_argument("--limit", type=float, default=1200, help="seconds for a PatchCore, fit and predictions")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[224, 448], help="px a side, for PatchCore")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -23,7 +23,7 @@ from tmuad.ablate.moved import STEPS, moved_cells, moved_key
 from tmuad.ablate.publish import publish
 from tmuad.ablate.rescore import FittedUnit, rescore
 from tmuad.ablate.run import run_group, run_one, run_variants
-from tmuad.ablate.store import Results, inputs_of, is_current, read_results, write_results
+from tmuad.ablate.store import Results, inputs_of, is_current, parameters_digest, read_results, write_results
 from tmuad.ablate.variants import VARIANTS, load_variants, params_of
 from tmuad.banks.slots import load_object_bank, load_patch_bank
 from tmuad.banks.text import TextBank
@@ -34,7 +34,7 @@ from tmuad.describe.description import describe
 from tmuad.describe.placing import place
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.filters import object_channels
-from tmuad.errors import ArtifactError, ParameterError, WeightsError
+from tmuad.errors import ArtifactError, ClusterError, ParameterError, WeightsError
 from tmuad.evaluate.bootstrap import Bootstrap, image_weights
 from tmuad.parquet import read_parquet
 from tmuad.score.table import read_results as read_bank_results
@@ -330,6 +330,19 @@ def test_the_commands_list_and_run_a_variant(here: Path) -> None:
     assert ran.exit_code == 0 and "image auroc_logical" in ran.output
     wrong = CliRunner().invoke(app, ["ablate", "matsch", "--unit", UNIT])
     assert isinstance(wrong.exception, ParameterError) and "did you mean 'match'" in str(wrong.exception)
+
+
+def test_a_variant_is_computed_by_the_executor_that_is_set(own: Path) -> None:
+    """A cluster that nobody can reach is asked for what the cache lacks, and for nothing that it has."""
+    params = load_params(Path("params.yaml"))
+    cluster = {"executor": "ray", "ray": {"address": "127.0.0.1:1", "timeout": 3}}
+    (own / "params.yaml").write_text(yaml.safe_dump(yaml.safe_load((own / "params.yaml").read_text()) | cluster))
+    there = load_params(Path("params.yaml"))
+    assert parameters_digest(there) == parameters_digest(params)  # who computes changes no result
+    run_one(there, UNIT, "match")
+    change(own, "data", cache="empty")
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1"):
+        run_one(load_params(Path("params.yaml")), UNIT, "colour")
 
 
 # --- texts as vectors

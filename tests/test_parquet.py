@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tmuad import parquet
 from tmuad.errors import ArtifactError
 from tmuad.parquet import read_parquet, write_parquet
 
@@ -107,3 +108,10 @@ def test_missing_truncated_and_outdated_files_name_the_stage_that_makes_them(tmp
         read_parquet(path)
     with pytest.raises(ArtifactError, match=r"other\.parquet: no such file; run: dvc repro$"):
         read_parquet(tmp_path / "other.parquet")
+
+
+def test_rows_come_a_few_at_a_time_and_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROWS", 3)
+    table = pa.concat_tables([pa.table({"a": [[1, 2], [], [3]], "b": ["x", "y", "z"]})] * 3).slice(1, 7)
+    assert list(parquet.rows_of(table)) == table.to_pylist()
+    assert list(parquet.rows_of(table.slice(0, 0))) == []

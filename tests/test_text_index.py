@@ -2,6 +2,7 @@
 
 import difflib
 
+import cydifflib
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scenes import SHAPE, scene, thing
 
 import tmuad.banks.text_index as module
+import tmuad.banks.text_order as order
 from tmuad.banks.text import TextBank
 from tmuad.banks.text_index import TextIndex
 
@@ -44,36 +46,56 @@ def test_of_some_rows_alone(query: str, texts: list[str], data: st.DataObject) -
     assert (row, ratio) == (rows[slow] if rows else -1, best)
 
 
-@pytest.mark.parametrize("batch", [1, 64])
-def test_many_alike_texts_in_blocks_and_batches(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [0, 20, 1000])
+def test_many_alike_texts_in_blocks_and_batches(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 7)
-    monkeypatch.setattr(module, "FIRST", batch)
-    monkeypatch.setattr(module, "MANY", 3)
+    monkeypatch.setattr(module, "BEGIN", 1)
+    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(module, "FIRST", 5)
+    monkeypatch.setattr(module, "MOST", 50)
+    monkeypatch.setattr(order, "BATCH", 11)
     random = np.random.default_rng(0)
-
-    def text() -> str:
-        cells = random.choice(["left", "top", "top left", "right", "bottom"], 8)
-        return "; ".join(f"1 class-{i} at {cell}, {random.integers(4, 8)} %" for i, cell in enumerate(cells))
-
-    texts = list(dict.fromkeys(text() for _ in range(250)))
+    texts = list(dict.fromkeys(description(random) for _ in range(250)))
     index = TextIndex(texts)
-    for query in [text() for _ in range(12)] + [texts[100] + " ", texts[7][3:], "nothing"]:
-        assert index.nearest(query) == slow_nearest(query, texts)
+    for query in [description(random) for _ in range(12)] + [texts[100] + " ", texts[7][3:], "nothing"]:
+        assert index.nearest(query) == brute_nearest(query, texts)
 
 
-def test_few_of_many_texts_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def description(random: np.random.Generator, parts: int = 8) -> str:
+    cells = random.choice(["left", "top", "top left", "right", "bottom"], parts)
+    return "; ".join(f"1 class-{i} at {cell}, {random.integers(4, 8)} %" for i, cell in enumerate(cells))
+
+
+@pytest.mark.parametrize("fault", ["missing", "extra", "moved"])
+def test_few_of_many_texts_are_compared_one_by_one(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries far from every text, too: that is what the bound by order is for."""
     random = np.random.default_rng(1)
-    texts = [
-        "; ".join(f"{random.integers(1, 3)} class-{i} at left, {random.integers(2, 9)} %" for i in range(7))
-        for _ in range(3000)
-    ]
+    texts = list(dict.fromkeys(description(random) for _ in range(1500)))
     compared: list[int] = []
     compare = module._Search.compare
     monkeypatch.setattr(module._Search, "compare", lambda search, row: (compared.append(row), compare(search, row)))
     index = TextIndex(texts)
-    for text in texts[:20]:
-        index.nearest(text.replace("class-3 at left", "class-3 at top left"))
-    assert len(compared) < 20 * 40
+    for text in [description(random) for _ in range(4)]:
+        parts = text.split("; ")
+        if fault == "missing":
+            parts.pop(3)
+        elif fault == "extra":
+            parts.insert(5, "2 class-9 at centre, bottom right, 11 %")
+        else:
+            parts[4] = "1 class-4 at bottom right, 6 %"
+        query = "; ".join(parts)
+        assert index.nearest(query) == brute_nearest(query, texts)
+    assert len(compared) < 4 * 25
+
+
+def brute_nearest(query: str, texts: list[str]) -> tuple[int, float]:
+    """As `slow_nearest`, with the faster twin of difflib that the tests above hold against it."""
+    matcher = cydifflib.SequenceMatcher(None, "", query, autojunk=False)
+    ratios = []
+    for text in texts:
+        matcher.set_seq1(text)
+        ratios.append(matcher.ratio())
+    return ratios.index(max(ratios)), max(ratios)
 
 
 def slow_among_counts(query, entries) -> float:

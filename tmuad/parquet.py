@@ -1,8 +1,9 @@
 """Parquet files of fixed schema: the same rows give the same bytes, and a reader sees a whole file or none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 
 from tmuad.cache import write_atomic
 from tmuad.errors import ArtifactError
+
+ROWS = 1024  # that are held as Python's objects at once
 
 # Who writes what, to say how a missing file is made.
 STAGES = {
@@ -58,6 +61,12 @@ def write_artifact(path: Path, content: bytes) -> None:
         raise ArtifactError(
             f"{path}: cannot be written ({error.strerror}); make the folder writable or free some space"
         ) from None
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows as dictionaries, few at a time: as Python's numbers, masks take many times what they take in the table."""
+    for batch in table.to_batches(max_chunksize=ROWS):
+        yield from batch.to_pylist()
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -31,7 +31,7 @@ from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import Params
 from tmuad.encode.features import DefectTask
 from tmuad.encode.slots import feature_task
-from tmuad.engine import map_images
+from tmuad.engine import executing, map_images
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.cells import Cell, Cells
 from tmuad.score.fuse import Calibration, reliability_of, weighted
@@ -77,9 +77,10 @@ def run_variants(
             outcomes[name] = _unpacked(kept)
     missing = {name: variant for name, variant in variants.items() if name not in outcomes}
     log.info("%s: %d variants to run, %d unchanged", unit, len(missing), len(outcomes))
-    for name, outcome in _run_missing(FittedUnit(unit, params), missing).items():
-        cache.put(unit, keys[name], _packed(outcome))
-        outcomes[name] = outcome
+    with executing(params):
+        for name, outcome in _run_missing(FittedUnit(unit, params), missing).items():
+            cache.put(unit, keys[name], _packed(outcome))
+            outcomes[name] = outcome
     return {name: outcomes[name] for name in variants}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tmuad.config import Params
+from tmuad.config_models import RayParams
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.cells import Cell, Cells
 from tmuad.evaluate.replicates import read_replicates, write_replicates
@@ -60,6 +61,7 @@ def parameters_digest(params: Params) -> str:
     """Digest of everything that decides about results: the parameters without speed, schedules and the other units."""
     content = params.model_dump(mode="json", exclude={"units", "profile", "decide", "refit", "demo"})
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("cache", "workers")}
+    content |= {"executor": Params.model_fields["executor"].default, "ray": RayParams().model_dump(mode="json")}
     content["compute"] = {"precision": content["compute"]["precision"]}
     content["finetune"]["backend"] = params.finetune.backend
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]

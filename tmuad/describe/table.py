@@ -9,6 +9,7 @@ import pyarrow as pa
 from tmuad import masks
 from tmuad.describe.description import ClassDescription, ImageDescription, SceneObject, describe
 from tmuad.describe.position import READING_ORDER, cells
+from tmuad.parquet import rows_of
 from tmuad.tables import DESCRIPTIONS_SCHEMA
 
 
@@ -45,7 +46,7 @@ def read_descriptions(table: pa.Table) -> list[ImageDescription]:
     grouped: dict[str, list[SceneObject]] = {}
     positions: dict[tuple[str, str], str] = {}
     wanted = ["image_id", "object_class", "position", "x", "y", "area", "candidates", "object_runs"]
-    for row in table.select(wanted).to_pylist():
+    for row in rows_of(table.select(wanted)):
         positions[row["image_id"], row["object_class"]] = row["position"]
         objects = grouped.setdefault(row["image_id"], [])
         columns = (row[name] for name in ("x", "y", "area", "candidates", "object_runs"))

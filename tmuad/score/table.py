@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tmuad import masks
 from tmuad.masks import Runs
+from tmuad.parquet import rows_of
 from tmuad.score.banks import BankResult
 from tmuad.score.judge import Verdict
 from tmuad.score.sentences import Names, sentence
@@ -56,7 +57,7 @@ def read_results(scores: pa.Table, findings: pa.Table) -> list[BankResult]:
 def read_findings(table: pa.Table) -> dict[str, list[Finding]]:
     """image_id -> the findings behind `finding_rows`, in their order; images without any are left out."""
     found: dict[str, list[Finding]] = {}
-    for row in table.to_pylist():
+    for row in rows_of(table):
         region = np.array(row.pop("region"), dtype=np.uint32)
         found.setdefault(row.pop("image_id"), []).append(Finding(**row, region=region))
     return found
