@@ -229,7 +229,7 @@ class RefitParams(Section):
     rejected: str = "data/rejected"  # what cannot be used, with the reason
     settle: float = Field(2.0, ge=0)  # s without a change after which a file counts as written
     near_duplicate: float = Field(2.0, ge=0)  # grey levels (RMS at 32 x 32 px) below which two images are one; 0: off
-    guard: float = Field(0.1, ge=0, lt=1)  # share of normal images that may be quarantined
+    guard: float = Field(0.05, ge=0, lt=1)  # share of normal images that may be quarantined
     labelled: dict[UnitName, str] = Field({})  # folders with good/ and at least one further folder of anomalous images
     gate: GateParams = GateParams()
     cron: str = "0 2 * * *"  # schedule of the deployment
