@@ -14,6 +14,7 @@ from tmuad.banks.patch_model import PatchImage, PatchMaps, PatchModel
 from tmuad.cache import fingerprint, open_cache
 from tmuad.config import DataParams, PatchBankParams
 from tmuad.engine import ImageRef, Task
+from tmuad.lot import drawn
 
 MODEL = "patch model"  # stands for the image in the cache's keys
 
@@ -25,8 +26,7 @@ def learnt_from(images: Sequence[ImageRef], params: PatchBankParams) -> list[Ima
     most `most_images` are taken, by the smallest digests.
     """
     ordered = sorted(images, key=lambda ref: ref.image_id)
-    drawn = sum(int(ref.image_id[:16], 16) < params.share * 2**64 for ref in ordered)
-    return ordered[: min(max(drawn, params.least_images), params.most_images)]
+    return ordered[: drawn([r.image_id for r in ordered], params.share, params.least_images, params.most_images)]
 
 
 class Remembered:

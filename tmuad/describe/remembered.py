@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tmuad import lot
 from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import DataParams, FinetuneParams
 from tmuad.describe.classifier import ObjectClassifier
@@ -46,8 +47,9 @@ def drawn(labels: Sequence[str], image_ids: Sequence[str], keys: Sequence[str], 
         members.setdefault(labels[i], []).append(i)
     chosen: list[int] = []
     for mine in members.values():
-        low = sum(int(image_ids[i][:16], 16) < params.share * 2**64 for i in mine)
-        chosen += mine[: min(max(low, params.least_crops), params.crops_per_class)]
+        chosen += mine[
+            : lot.drawn([image_ids[i] for i in mine], params.share, params.least_crops, params.crops_per_class)
+        ]
     return sorted(chosen)
 
 
