@@ -23,6 +23,7 @@ def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Any]:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     before = {process.pid for process in psutil.process_iter()}
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path has 100 characters
+    Path("/tmp/ray").mkdir(exist_ok=True)  # where a head node of any folder leaves its address, and fails if it cannot
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
