@@ -112,6 +112,19 @@ def test_the_photograph_comes_first_then_the_name(tmp_path):
     assert (taken.source, str(taken.when)) == ("photograph", "2026-03-04 05:06:07")
 
 
+def test_the_date_of_a_png_may_stand_behind_its_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132] = "2026:03:04 05:06:07"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", exif=exif)
+    content = (tmp_path / "a.png").read_bytes()
+    at = content.index(b"eXIf") - 4
+    chunk = content[at : at + 12 + int.from_bytes(content[at : at + 4])]
+    end = content.index(b"IEND") - 4
+    (tmp_path / "b.png").write_bytes(content[:at] + content[at + len(chunk) : end] + chunk + content[end:])
+    for name in ("a.png", "b.png"):
+        assert str(arrival(tmp_path, name).when) == "2026-03-04 05:06:07"
+
+
 @pytest.mark.parametrize(
     ("name", "when"),
     [

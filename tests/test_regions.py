@@ -146,5 +146,5 @@ def test_without_anomalous_images_figures_are_nan():
 def test_unusable_maps_are_refused_by_name(scores):
     with pytest.raises(ValueError, match=r"test/013\.png"):
         count_map(scores.astype(np.float32), Truth(np.ones((3, 3), bool)), "test/013.png")
-    with pytest.raises(ValueError, match=r"013: the map is \(3, 3\) but the mask of a defect is \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"013: the mask is \(3, 3\) but the mask of a defect is \(2, 2\)"):
         count_map(np.zeros((3, 3)), Truth(np.eye(3, dtype=bool), (Defect("a", np.eye(2, dtype=bool)),)), "013")

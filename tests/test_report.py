@@ -262,7 +262,7 @@ def test_panels_are_written_equal_and_stale_ones_go(tmp_path):
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         (folder / "99-stale.png").touch()
-        captions = write_panels(folder, iter(examples), threshold=3.0)
+        captions = write_panels(folder, [lambda one=one: one for one in examples], threshold=3.0)
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert names == sorted([*(c.file for c in captions), SHEET, INDEX])
     for name in names:
@@ -280,7 +280,7 @@ def test_a_panel_shows_image_truth_and_heat(tmp_path):
     heat = np.zeros((40, 40))
     heat[20:, 20:] = 9.0
     shown = Example("cd" * 32, "p.png", "logical", "d", "r", 9.0, (), flat, np.tri(40, dtype=bool), heat)
-    [caption] = write_panels(tmp_path, [shown], threshold=3.0)
+    [caption] = write_panels(tmp_path, [lambda: shown], threshold=3.0)
     picture = np.asarray(Image.open(tmp_path / caption.file)).astype(int)
     left, middle, right = (picture[70:330, x : x + 280] for x in (16, 316, 616))
     assert (left == 100).all()
@@ -289,7 +289,7 @@ def test_a_panel_shows_image_truth_and_heat(tmp_path):
 
 
 def test_without_threshold_or_examples_panels_still_come(tmp_path):
-    [caption] = write_panels(tmp_path / "a", [example()], threshold=float("inf"))
+    [caption] = write_panels(tmp_path / "a", [example], threshold=float("inf"))
     assert caption.threshold is None and caption.verdict == "good"
     assert write_panels(tmp_path / "b", [], threshold=1.0) == []
     assert (tmp_path / "b" / SHEET).exists()
@@ -324,7 +324,8 @@ class Checker(HTMLParser):
 def test_page_is_whole_self_contained_and_escaped(tmp_path, results):
     named = [*results, UnitResult("größe & <b>", metrics(0.9, 0.8))]
     for unit in ("demo.a", "größe & <b>"):
-        write_panels(tmp_path / "panels" / unit, [example(defect=NASTY, path=NASTY, reasons=(NASTY,))], 3.0)
+        nasty = example(defect=NASTY, path=NASTY, reasons=(NASTY,))
+        write_panels(tmp_path / "panels" / unit, [lambda nasty=nasty: nasty], 3.0)
     write_page(tmp_path, named)
     content = (tmp_path / "index.html").read_bytes()
     page = Checker()

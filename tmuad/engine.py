@@ -24,7 +24,7 @@ __all__ = [
     "executor",
     "load_image",
     "map_images",
-    "record_of",
+    "records_of",
     "run_once",
 ]
 
@@ -41,6 +41,24 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
         WorkerError: a worker was killed, again and again, or is not of this version.
         ClusterError: there is no cluster, or no room on it.
     """
+    mapper = _filled(task, images, data)
+    cache = mapper.cache
+    ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
+    for i, ref in enumerate(images):
+        record = ahead.pop(ref.image_id, None) or cache.get(ref.image_id, mapper.kind)
+        if record is None:  # the entry is damaged or has gone, or the cache cannot be written
+            ahead |= executor().records(mapper, [ref, *mapper.lacking(images[i + 1 : i + WINDOW])])
+            record = ahead.pop(ref.image_id)
+        yield record
+
+
+def records_of(task: Task, images: Sequence[ImageRef], data: DataParams) -> Callable[[ImageRef], Record]:
+    """What gives the record of any of `images` at a time, in whatever process and order. Raises what `map_images` does."""
+    return _filled(task, images, data).record
+
+
+def _filled(task: Task, images: Sequence[ImageRef], data: DataParams) -> Mapper:
+    """The task's mapper, whose cache now holds the records of `images`, if it could be written."""
     mapper = Mapper(task, data)
     cache = mapper.cache
     missing = mapper.lacking(images)
@@ -51,18 +69,7 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
             "%s: cannot be written (%s), so nothing more is kept for the next run; free space there or set data.cache",
             data.cache, cache.refused,
         )  # fmt: skip
-    ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
-    for i, ref in enumerate(images):
-        record = ahead.pop(ref.image_id, None) or cache.get(ref.image_id, mapper.kind)
-        if record is None:  # the entry is damaged or has gone, or the cache cannot be written
-            ahead |= executor().records(mapper, [ref, *mapper.lacking(images[i + 1 : i + WINDOW])])
-            record = ahead.pop(ref.image_id)
-        yield record
-
-
-def record_of(task: Task, data: DataParams) -> Callable[[ImageRef], Record]:
-    """What gives the record of one image at a time, once `map_images` has seen it: the keys are worked out only once."""
-    return Mapper(task, data).record
+    return mapper
 
 
 def run_once(task: Task, image: NDArray[np.uint8]) -> Record:

@@ -67,14 +67,22 @@ class Likeness:
     def fit(cls, image_ids: Sequence[str], features: Callable[[], Iterable[PatchFeatures]]) -> "Likeness":
         """`features` gives those of `image_ids`, in their order; it is called twice."""
         projection = Projection.fit(features())
-        rows = [projection(image).astype(np.float16) for image in features()]
+        return cls.of(projection, image_ids, [projection(image) for image in features()])
+
+    @classmethod
+    def of(cls, projection: Projection, image_ids: Sequence[str], signatures: Sequence[Matrix]) -> "Likeness":
+        """From the `signatures` of `image_ids`, in their order."""
+        rows = [signature.astype(np.float16) for signature in signatures]
         return cls(projection, tuple(image_ids), np.stack(rows) if rows else np.zeros((0, GRID**2, 1), np.float16))
 
     def nearest(self, features: PatchFeatures, ignore: str = "") -> tuple[str, float]:
         """The normal image that looks most like this one, other than `ignore`, and the distance; "" and NaN for none."""
+        return self.nearest_to(self.projection(features), ignore) if self.image_ids else ("", float("nan"))
+
+    def nearest_to(self, query: Matrix, ignore: str = "") -> tuple[str, float]:
+        """As `nearest`, of an image with the signature `query`."""
         if not self.image_ids:
             return "", float("nan")
-        query = self.projection(features)
         squared = np.concatenate([np.square(b - query).mean(axis=1).sum(axis=1) for _, b in self._blocks()])
         if ignore in self.image_ids:
             squared[self.image_ids.index(ignore)] = np.inf

@@ -19,6 +19,7 @@ from tmuad.errors import DataError
 from tmuad.workspace import ARRIVALS
 
 _EXIF, _ORIGINAL, _CHANGED = 0x8769, 0x9003, 0x0132
+_PNG, _PNG_MARKS = b"\x89PNG", (b"eXIf", b"Raw profile type")
 _IN_NAME = re.compile(r"(?<!\d)(20\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T_ -]?(\d\d)[-_.:h]?(\d\d)(?:[-_.:m]?(\d\d))?)?(?!\d)")
 
 
@@ -99,7 +100,10 @@ def arrival(root: Path, path: str) -> Arrival:
 def _taken(path: Path) -> datetime | None:
     """EXIF's date of the photograph."""
     try:
-        with Image.open(path) as image:
+        content = path.read_bytes()
+        if content.startswith(_PNG) and not any(mark in content for mark in _PNG_MARKS):
+            return None  # a PNG's may stand behind its pixels, which Pillow would decode to get there
+        with Image.open(io.BytesIO(content)) as image:
             exif = image.getexif()
             text = exif.get_ifd(_EXIF).get(_ORIGINAL) or exif.get(_CHANGED) or ""
             return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")

@@ -76,12 +76,12 @@ def load_dataset(name: str, folder: Path = CATALOG) -> DatasetEntry:
     Raises:
         ParameterError: there is no such entry, or its file is not as it should be.
     """
-    known = dataset_names(folder)
-    if name not in known:
+    path = folder / f"{name}.yaml"
+    if not path.is_file() or path.parent != folder or _names_alone(path):
+        known = dataset_names(folder)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise ParameterError(f"unknown data set '{name}'; the catalogue has: {', '.join(known) or 'none'}.{hint}")
-    path = folder / f"{name}.yaml"
     try:
         entry = DatasetEntry.model_validate(read_yaml(path))
     except ValidationError as error:

@@ -65,7 +65,7 @@ def coarse_edges(pilot: PixelHistogram, size: int = COARSE) -> NDArray[np.int64]
     parts = [np.zeros(1, dtype=np.int64)]
     tail = np.concatenate((np.linspace(0, 1, size // 3), np.geomspace(1e-6, 1, size // 3)))
     for counts, levels in ((pilot.negatives, tail), (pilot.positives, np.linspace(0, 1, size // 3))):
-        used = np.flatnonzero(counts)[::-1]
+        used = np.flatnonzero(counts > 0)[::-1]
         if used.size:
             above = np.cumsum(counts[used])
             parts.append(used[np.searchsorted(above, levels * above[-1]).clip(max=used.size - 1)])

@@ -18,11 +18,12 @@ from tmuad.evaluate.pixel_stream import (
     PixelStream,
     count_map,
     figures_of,
+    marked_of,
     problem_of,
     ranking_of,
 )
 from tmuad.evaluate.ranking import Ranking
-from tmuad.evaluate.regions import Truth
+from tmuad.evaluate.regions import Marked, Truth
 from tmuad.parallel import fork_map
 
 T = TypeVar("T")
@@ -77,10 +78,12 @@ def pixel_figures_of(
         ArtifactError: a score of a map is not finite, or a map and its mask differ in size.
     """
     rows = list(zip(test["image_id"], test["path"], test["kind"], test["defect"], strict=True))
+    anomalous = [path for _, path, kind, _ in rows if kind != "good"]
+    marked = dict(zip(anomalous, fork_map(lambda path: _guarded(_marked, masks, path), anomalous), strict=True))
 
     def look(name: str) -> tuple[MapFigures, dict[str, tuple[str, ...]], list[str]]:
         groups = PixelGroups(name, name == defect_map, bootstrap)
-        groups.fill(rows, weights, maps, masks)
+        groups.fill(rows, weights, maps, marked)
         return groups.figures(), groups.types, groups.problems
 
     names = list(maps(rows[0][0])) if rows else []
@@ -102,14 +105,14 @@ class PixelGroups:
         self.problems: list[str] = []  # why sPRO cannot be computed
         self._edges: NDArray[np.int64] | None = None
 
-    def fill(self, rows: Sequence[Row], weights: NDArray[np.float32], maps: Maps, masks: Masks) -> None:
-        """Look at every image of `rows`, which `weights` (N, 1 + B) belong to."""
+    def fill(self, rows: Sequence[Row], weights: NDArray[np.float32], maps: Maps, marked: Mapping[str, Marked]) -> None:
+        """Look at every image of `rows`, which `weights` (N, 1 + B) belong to; `marked` has the anomalous ones' paths."""
         if self.bootstrap.resamples:
-            self._look(rows, maps, masks)
+            self._look(rows, maps, marked)
         for (image_id, path, kind, defect), weight in zip(rows, weights, strict=True):
-            truth = None if kind == "good" else _truth(masks(path))
+            truth = None if kind == "good" else marked[path]
             if truth is not None:
-                self.types[path] = tuple(dict.fromkeys(d.name for d in truth.defects)) or (defect,)
+                self.types[path] = tuple(dict.fromkeys(name for name, _, _ in truth.defects)) or (defect,)
                 if truth.problem:
                     self.problems.append(truth.problem)
             counts = _guarded(count_map, maps(image_id)[self.name], truth, f"{path}: the {self.name} map")
@@ -151,14 +154,14 @@ class PixelGroups:
             groups[key] = Group(PixelStream(), resamples, [])
         return groups[key]
 
-    def _look(self, rows: Sequence[Row], maps: Maps, masks: Masks) -> None:
+    def _look(self, rows: Sequence[Row], maps: Maps, marked: Mapping[str, Marked]) -> None:
         """Fix the bootstrap's bins from a few images spread evenly over each kind."""
         pilot = PixelHistogram()
         for kind in sorted({row[2] for row in rows}):
             mine = [row for row in rows if row[2] == kind]
             for index in np.unique(np.linspace(0, len(mine) - 1, PILOT).round().astype(int)):
                 image_id, path = mine[index][:2]
-                mask = None if kind == "good" else _truth(masks(path)).mask
+                mask = None if kind == "good" else marked[path].mask
                 _guarded(pilot.add, maps(image_id)[self.name], mask, f"{path}: the {self.name} map")
         self._edges = coarse_edges(pilot)
 
@@ -170,8 +173,10 @@ def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], path: str
         group.resamples.add(counts, weight, defect)
 
 
-def _truth(mask: NDArray[np.bool_] | Truth) -> Truth:
-    return mask if isinstance(mask, Truth) else Truth(mask)
+def _marked(masks: Masks, path: str) -> Marked:
+    """The ground truth of one image."""
+    truth = masks(path)
+    return marked_of(truth if isinstance(truth, Truth) else Truth(truth), path)
 
 
 def _guarded(call: Callable[..., T], *arguments: object) -> T:

@@ -68,7 +68,7 @@ class PixelHistogram:
     def ranking(self) -> Ranking:
         """The pixels by score, from which all metrics follow."""
         inside = slice(self.low, max(self.low, self.high))
-        used = np.flatnonzero(self.positives[inside] + self.negatives[inside])[::-1] + self.low
+        used = np.flatnonzero((self.positives[inside] + self.negatives[inside]) > 0)[::-1] + self.low
         return Ranking(values_of(used), self.positives[used], self.negatives[used])
 
     def auroc(self) -> float:

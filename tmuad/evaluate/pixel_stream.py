@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tmuad.evaluate.pixel_metrics import PixelHistogram, bins_of, lazy_zeros, values_of
 from tmuad.evaluate.ranking import Ranking, auroc_of, average_precision_of, f1_max_of
-from tmuad.evaluate.regions import Truth, overlap_area, pixel_shares, saturated_shares
+from tmuad.evaluate.regions import Marked, Truth, overlap_area, saturated_shares
 
 AUPRO_LIMIT = 0.3  # false-positive rate up to which PRO is integrated (MVTec AD)
 SPRO_LIMITS = {"spro_1": 0.01, "spro_5": 0.05, "spro_10": 0.1, "spro_30": 0.3, "spro_100": 1.0}  # MVTec LOCO
@@ -33,37 +33,45 @@ class MapCounts:
     defects: dict[str, int]  # type of defect -> defects of that type
 
 
-def count_map(scores: NDArray[np.floating], truth: Truth | None, name: str = "map") -> MapCounts:
+def count_map(scores: NDArray[np.floating], truth: Truth | Marked | None, name: str = "map") -> MapCounts:
     """The counts of one map (H, W); `truth` is None for a good image.
 
     Raises:
         ValueError: sizes differ, a mask is not boolean, or a score is NaN or beyond float32; says so of `name`.
     """
-    keys = bins_of(scores, None if truth is None else truth.mask, name)
+    keys = bins_of(scores, truth.mask if isinstance(truth, Truth) else None, name)
+    if isinstance(truth, Truth):
+        truth = marked_of(truth, name)
+    elif truth is not None and truth.shape != scores.shape:
+        raise ValueError(f"{name}: the map is {scores.shape} but its mask is {truth.shape}; they must be of one size")
     first = int(keys.min())
     inside = (keys - np.uint32(first)).astype(np.int64)
     counts = np.bincount(inside)
-    used = np.flatnonzero(counts)
+    used = np.flatnonzero(counts > 0)
     bins, total = used + first, counts[used]
-    if truth is None or not truth.mask.any():
+    if truth is None or not truth.pixels.size:
         return MapCounts(bins, total, np.zeros_like(total), np.zeros(len(used)), 0, {}, {})
     place = np.empty(counts.size, dtype=np.int64)  # of a bin among those in use; nothing is written elsewhere
     place[used] = np.arange(len(used))
-    anomalous = place[inside[truth.mask.ravel()]]
-    shares, regions = pixel_shares(truth.mask)
+    anomalous = place[inside[truth.pixels]]
     positives = np.bincount(anomalous, minlength=len(used))
-    overlap = np.bincount(anomalous, shares, len(used)).astype(np.float64)
+    overlap = np.bincount(anomalous, truth.shares, len(used)).astype(np.float64)
     saturated: dict[str, NDArray[np.float64]] = {}
     defects: dict[str, int] = {}
-    for defect in truth.defects:
-        if defect.mask.shape != scores.shape:
-            raise ValueError(f"{name}: the map is {scores.shape} but the mask of a defect is {defect.mask.shape}")
-        marked = place[inside[defect.mask.ravel()]]
-        if marked.size:
-            distinct, weights = saturated_shares(marked, defect.saturation)
-            saturated.setdefault(defect.name, np.zeros(len(used)))[distinct] += weights
-            defects[defect.name] = defects.get(defect.name, 0) + 1
-    return MapCounts(bins, total - positives, positives, overlap, regions, saturated, defects)
+    for defect, pixels, saturation in truth.defects:
+        if pixels.size:
+            distinct, weights = saturated_shares(place[inside[pixels]], saturation)
+            saturated.setdefault(defect, np.zeros(len(used)))[distinct] += weights
+            defects[defect] = defects.get(defect, 0) + 1
+    return MapCounts(bins, total - positives, positives, overlap, truth.regions, saturated, defects)
+
+
+def marked_of(truth: Truth, name: str) -> Marked:
+    """Raises ValueError, which says so of `name`, where the mask of a defect is of another size than the image's."""
+    try:
+        return Marked.of(truth)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 class PixelStream:
@@ -158,7 +166,7 @@ def _summed(streams: Sequence[PixelStream]) -> tuple[NDArray[Any], ...]:
             total, (s.histogram.positives, s.histogram.negatives, s.overlap, s.saturated), strict=True
         ):
             row[place] += counts[inside]
-    used = np.flatnonzero(total[0] + total[1])[::-1]
+    used = np.flatnonzero((total[0] + total[1]) > 0)[::-1]
     return used + low, *total[:, used]
 
 

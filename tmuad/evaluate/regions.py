@@ -35,15 +35,64 @@ class Truth:
     problem: str = ""  # why sPRO cannot be computed although the data set defines it
 
 
+@dataclass(frozen=True)
+class Marked:
+    """A `Truth` as counting looks at it, worked out once for all maps of the image: eight bytes a marked pixel."""
+
+    shape: tuple[int, ...]
+    pixels: NDArray[np.int32]  # (P,) flat places of the anomalous ones, ascending
+    components: NDArray[np.int32]  # (P,) number of the connected component that each lies in
+    defects: tuple[tuple[str, NDArray[np.int32], float], ...]  # type, flat places, saturation
+    problem: str
+
+    @classmethod
+    def of(cls, truth: Truth) -> "Marked":
+        """Raises ValueError where the mask of a defect is of another size than that of the image."""
+        for defect in truth.defects:
+            if defect.mask.shape != truth.mask.shape:
+                raise ValueError(f"the mask is {truth.mask.shape} but the mask of a defect is {defect.mask.shape}")
+        components, _ = _components(truth.mask)
+        defects = tuple((d.name, _places(d.mask), d.saturation) for d in truth.defects)
+        return cls(truth.mask.shape, _places(truth.mask), components.astype(np.int32), defects, truth.problem)
+
+    @property
+    def regions(self) -> int:
+        return int(self.components.max(initial=-1)) + 1
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(P,) as `pixel_shares`."""
+        return _shares(self.components)
+
+    @property
+    def mask(self) -> Mask:
+        mask = np.zeros(self.shape, dtype=np.bool_)
+        mask.ravel()[self.pixels] = True
+        return mask
+
+
 def pixel_shares(mask: Mask) -> tuple[NDArray[np.float64], int]:
     """1 / |C| for each marked pixel of `mask` in row-major order, C being its connected component; and their number."""
+    components, regions = _components(mask)
+    return _shares(components), regions
+
+
+def _components(mask: Mask) -> tuple[NDArray[np.integer], int]:
+    """The number of the connected component, from 0 on, of each marked pixel in row-major order; and how many there are."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
-        return np.zeros(0), 0
+        return np.zeros(0, dtype=np.int32), 0
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     labels, regions = ndi.label(box, structure=_TOUCHING)
-    inside = labels[box] - 1
-    return (1 / np.bincount(inside))[inside], int(regions)
+    return labels[box] - 1, int(regions)
+
+
+def _shares(components: NDArray[np.integer]) -> NDArray[np.float64]:
+    return (1 / np.bincount(components))[components] if components.size else np.zeros(0)
+
+
+def _places(mask: Mask) -> NDArray[np.int32]:
+    return np.flatnonzero(mask).astype(np.int32)
 
 
 def saturated_shares(bins: NDArray[Any], saturation: float) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -1,5 +1,7 @@
 """Heat map and contours on a photograph: what `tmuad score` writes and the panels show."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
@@ -11,6 +13,7 @@ _STOPS = np.array(
     [[66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25], [252, 165, 10],
      [246, 215, 70], [252, 255, 164]], dtype=np.float32,
 )  # fmt: skip
+_SHADES = 4096  # looked up; more would round to the same bytes
 _OPAQUE = 0.72  # the photograph always shines through
 CONTOUR = (0, 220, 255)  # cyan: on no stop of the heat map
 TRUTH = (70, 235, 70)
@@ -62,8 +65,11 @@ def heat_palette(levels: int) -> Picture:
 
 def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W) in 0..1 -> (H, W, 3) in 0..255."""
-    place = strength * (len(_STOPS) - 1)
-    lower = np.minimum(place.astype(np.int64), len(_STOPS) - 2)
-    share = (place - lower)[..., None]
-    mixed: NDArray[np.float32] = _STOPS[lower] * (1 - share) + _STOPS[lower + 1] * share
-    return mixed
+    return _palette().take(np.rint(strength * _SHADES).astype(np.int32), axis=0)
+
+
+@cache
+def _palette() -> NDArray[np.float32]:
+    """Colours from none to full, (_SHADES + 1, 3)."""
+    place = np.linspace(0, len(_STOPS) - 1, _SHADES + 1)
+    return np.stack([np.interp(place, np.arange(len(_STOPS)), row) for row in _STOPS.T], axis=1).astype(np.float32)

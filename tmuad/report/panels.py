@@ -7,7 +7,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tmuad.parallel import fork_map
 from tmuad.parquet import write_artifact
 from tmuad.report.overlay import TRUTH, Picture, heat_overlay, outline
 
@@ -92,15 +93,17 @@ def choose_examples(test: pd.DataFrame, limit: int = 18) -> list[tuple[str, str]
     return [(str(path), chosen[path]) for *_, path in keys]
 
 
-def write_panels(folder: Path, examples: Iterable[Example], threshold: float, low: float = 0.0) -> list[Caption]:
+def write_panels(
+    folder: Path, examples: Sequence[Callable[[], Example]], threshold: float, low: float = 0.0
+) -> list[Caption]:
     """A PNG per example, `sheet.png` and `panels.json` in `folder`; what an earlier run left there goes.
 
-    Heat starts at `low` and stands half-way at `threshold`. One example is in memory at a time.
+    Heat starts at `low` and stands half-way at `threshold`. Each process has one example in memory at a time.
     """
-    captions: list[Caption] = []
-    thumbs: list[Image.Image] = []
     finite = bool(np.isfinite(threshold))
-    for index, example in enumerate(examples, start=1):
+
+    def write(index: int) -> tuple[Caption, Image.Image]:
+        example = examples[index - 1]()
         name = (
             "-".join((f"{index:02d}", _slug(named_kind(example.kind, example.defect)), example.image_id[:8])) + ".png"
         )
@@ -113,8 +116,10 @@ def write_panels(folder: Path, examples: Iterable[Example], threshold: float, lo
         )  # fmt: skip
         heat = heat_overlay(example.image, example.fused, threshold, low)
         write_artifact(folder / name, _png(_draw_panel(example, caption, heat, lines)))
-        captions.append(caption)
-        thumbs.append(_tile(heat if example.truth is None else outline(heat, example.truth, TRUTH), THUMB))
+        return caption, _tile(heat if example.truth is None else outline(heat, example.truth, TRUTH), THUMB)
+
+    drawn = list(fork_map(write, range(1, len(examples) + 1), chunk=1))
+    captions, thumbs = [caption for caption, _ in drawn], [thumb for _, thumb in drawn]
     write_artifact(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
     content = json.dumps([asdict(c) for c in captions], indent=1, sort_keys=True, ensure_ascii=False)
     write_artifact(folder / INDEX, (content + "\n").encode())

@@ -1,18 +1,18 @@
 """What stands around a verdict: when an image arrived, and which normal image it looks most like."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from tmuad.banks.likeness import Likeness
+from tmuad.banks.centroids import Matrix
+from tmuad.banks.likeness import SAMPLE, Likeness, Projection
 from tmuad.config import Params
-from tmuad.data.arrivals import arrival
-from tmuad.encode import PatchFeatures
+from tmuad.data.arrivals import Arrival, arrival
 from tmuad.encode.features import patch_features
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images
-from tmuad.parquet import read_parquet, write_parquet
+from tmuad.engine import ImageRef, records_of
+from tmuad.parallel import fork_map
+from tmuad.parquet import write_parquet
 from tmuad.stages.common import unit_images
 from tmuad.tables import CONTEXT_SCHEMA
 from tmuad.workspace import UnitPaths
@@ -20,27 +20,28 @@ from tmuad.workspace import UnitPaths
 
 def run(params: Params, unit: str) -> None:
     paths, root = UnitPaths(unit), Path(params.unit(unit).root)
-    task = feature_task(params, unit)
-    train = unit_images(unit, params, ["train"])
+    images, train = unit_images(unit, params), unit_images(unit, params, ["train"])
+    read = records_of(feature_task(params, unit), images, params.data)
+    projection = Projection.fit(patch_features(read(ref)) for ref in train[:SAMPLE])
 
-    def features(images: list[ImageRef]) -> Iterator[PatchFeatures]:
-        return (patch_features(record) for record in map_images(task, images, params.data))
+    def look(ref: ImageRef) -> tuple[Matrix, Arrival]:
+        return projection(patch_features(read(ref))), arrival(root, ref.path.relative_to(root).as_posix())
 
-    likeness = Likeness.fit([ref.image_id for ref in train], lambda: features(train))
+    looked = list(fork_map(look, images, params.data.workers))
+    signatures = {ref.image_id: signature for ref, (signature, _) in zip(images, looked, strict=True)}
+    likeness = Likeness.of(projection, [ref.image_id for ref in train], [signatures[ref.image_id] for ref in train])
     likeness.save(paths.likeness)
-    columns = read_parquet(paths.manifest, ["image_id", "path"]).to_pydict()
-    images = unit_images(unit, params)
-    rows = []
-    for image_id, path, found in zip(columns["image_id"], columns["path"], features(images), strict=True):
-        came = arrival(root, path)
-        nearest, distance = likeness.nearest(found, ignore=image_id)
-        rows.append(
-            {
-                "image_id": image_id,
-                "arrived": came.when,
-                "arrived_from": came.source,
-                "nearest_by_patch": nearest,
-                "patch_distance": round(distance, 6) if nearest else None,
-            }
-        )
+    nearest = fork_map(
+        lambda ref: likeness.nearest_to(signatures[ref.image_id], ignore=ref.image_id), images, params.data.workers
+    )
+    rows = [
+        {
+            "image_id": ref.image_id,
+            "arrived": came.when,
+            "arrived_from": came.source,
+            "nearest_by_patch": normal,
+            "patch_distance": round(distance, 6) if normal else None,
+        }
+        for ref, (_, came), (normal, distance) in zip(images, looked, nearest, strict=True)
+    ]
     write_parquet(pa.Table.from_pylist(rows, schema=CONTEXT_SCHEMA), paths.context, CONTEXT_SCHEMA)

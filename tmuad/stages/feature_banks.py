@@ -14,7 +14,7 @@ from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import object_features, patch_image, region_features
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images, record_of
+from tmuad.engine import ImageRef, records_of
 from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet
 from tmuad.stages.common import unit_images
@@ -23,22 +23,20 @@ from tmuad.workspace import UnitPaths
 
 def run(params: Params, unit: str) -> None:
     paths, task = UnitPaths(unit), feature_task(params, unit)
-    for _ in map_images(task, unit_images(unit, params, ["train", "validation"]), params.data):
-        pass  # all images first: worker processes must not be forked once faiss has started its threads
+    # All images first: worker processes must not be forked once faiss has started its threads.
+    read = records_of(task, unit_images(unit, params, ["train", "validation"]), params.data)
     train, held_out = (unit_images(unit, params, [split]) for split in ("train", "validation"))
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
 
-    read = record_of(task, params.data)
-
-    def records_of(images: list[ImageRef]) -> Iterator[tuple[Record, ImageDescription]]:
+    def described(images: list[ImageRef]) -> Iterator[tuple[Record, ImageDescription]]:
         return ((read(ref), descriptions[ref.image_id]) for ref in images)
 
     def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
-        for record, description in records_of(images):
+        for record, description in described(images):
             yield object_features(record, description) if by_class else region_features(record)
 
     def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
-        return (patch_image(record, description, params.data.size) for record, description in records_of(images))
+        return (patch_image(record, description, params.data.size) for record, description in described(images))
 
     patches: AnyPatchBank
     if params.patch_bank.distance == "cosine":

@@ -17,6 +17,7 @@ from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, load_image, map_images
+from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet
 from tmuad.report.overlay import TRUTH, Picture, heat_overlay, outline
 from tmuad.report.panels import named_kind
@@ -97,18 +98,19 @@ def pictures(
     """All qualitative figures: those of the paper's data sets (number, units), and of the units at hand."""
     units = {unit for scope in (*(scope for _, scope in datasets), *hand) for unit in scope.units}
     sheets = _Sheets(folder, {unit: Gallery(params, unit) for unit in units})
-    figures = [sheets.draw(number, scope, _COLUMNS, _map_rows) for number, scope in datasets]
-    figures += [sheets.draw(7, scope, _COLUMNS, _map_rows, "Anomaly maps") for scope in hand]
+    wanted: list[tuple[int, Scope, Sequence[str], Rows, str]] = []
+    wanted += [(number, scope, _COLUMNS, _map_rows, "") for number, scope in datasets]
+    wanted += [(7, scope, _COLUMNS, _map_rows, "Anomaly maps") for scope in hand]
     for scope in [next(scope for number, scope in datasets if number == 7), *hand]:
-        figures.append(sheets.draw(14, scope, ("image", "ground truth", "M_T"), _text_rows))
-        figures.append(sheets.draw(15, scope, ("image", "regions", "named objects"), _segment_rows))
-        figures.append(sheets.draw(17, scope, ("image", "ground truth", "all banks"), _failure_rows))
+        wanted.append((14, scope, ("image", "ground truth", "M_T"), _text_rows, ""))
+        wanted.append((15, scope, ("image", "regions", "named objects"), _segment_rows, ""))
+        wanted.append((17, scope, ("image", "ground truth", "all banks"), _failure_rows, ""))
     for scope in [next(scope for number, scope in datasets if number == 8), *hand]:
-        figures.append(sheets.draw(16, scope, ("image", "ground truth", *_layers(scope), "the bank"), _layer_rows))
-    return figures
+        wanted.append((16, scope, ("image", "ground truth", *_layers(scope), "the bank"), _layer_rows, ""))
+    return list(fork_map(lambda sheet: sheets.draw(*sheet), wanted, chunk=1))
 
 
-_COLUMNS = ("image", "ground truth", "M_T", "M_O", "M_P", "all banks")
+_COLUMNS: Sequence[str] = ("image", "ground truth", "M_T", "M_O", "M_P", "all banks")
 Rows = Callable[[Gallery], Iterator[Row]]
 
 

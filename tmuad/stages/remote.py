@@ -13,7 +13,7 @@ import time
 VARIABLE = "TMUAD_STAGES"
 PATIENCE = 10.0  # s for a server that was started to listen
 BUSY = 0.15  # s after which a server that is still importing is left to it: there is another core
-TORCH = ("finetune", "describe")  # stages that would take as long to import torch themselves as to wait for it
+TORCH = ("finetune",)  # stages that would take as long to import torch themselves as to wait for it
 
 
 def serve_elsewhere(module: str) -> int | None:

@@ -1,6 +1,7 @@
 """Tables, panels and the page, from what the units' stages left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tmuad.config import Params
@@ -31,7 +32,8 @@ def run(params: Params) -> None:
     write_artifact(REPORTS / "thresholds.md", (markdown(promises) + models_markdown(title, models)).encode())
 
 
-def _examples(params: Params, unit: str) -> Iterator[Example]:
+def _examples(params: Params, unit: str) -> list[Callable[[], Example]]:
+    """What makes each: an image and its maps are made when they are drawn."""
     paths, root = UnitPaths(unit), Path(params.unit(unit).root)
     manifest, scores = read_parquet(paths.manifest).to_pandas(), read_parquet(paths.scores).to_pandas()
     test = manifest[manifest["split"] == "test"].merge(scores[["image_id", "score"]], on="image_id")
@@ -39,9 +41,10 @@ def _examples(params: Params, unit: str) -> Iterator[Example]:
     maps = bank_maps(params, unit, load_calibration(paths.calibration))
     masks = truth_masks(params, unit)
     rows = test.set_index("path")
-    for path, role in choose_examples(test):
+
+    def example(path: str, role: str) -> Example:
         row = rows.loc[path]
-        yield Example(
+        return Example(
             image_id=row["image_id"],
             path=path,
             kind=row["kind"],
@@ -53,3 +56,5 @@ def _examples(params: Params, unit: str) -> Iterator[Example]:
             truth=masks(path) if row["kind"] != "good" and len(row["masks"]) else None,
             fused=maps(row["image_id"])["fused"],
         )
+
+    return [partial(example, path, role) for path, role in choose_examples(test)]

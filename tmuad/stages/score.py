@@ -12,7 +12,7 @@ from tmuad.config import Params
 from tmuad.describe.table import read_descriptions
 from tmuad.encode.features import patch_image
 from tmuad.encode.slots import feature_task
-from tmuad.engine import ImageRef, map_images, record_of
+from tmuad.engine import ImageRef, records_of
 from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.score.banks import BankResult
@@ -31,10 +31,7 @@ def run(params: Params, unit: str) -> None:
     regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
     images, task = unit_images(unit, params, ["validation", "test"]), feature_task(params, unit)
     patch_map = slots.patch_map(patch_bank, Remembered(task, params.data))
-    for _ in map_images(task, images, params.data):
-        pass  # encode what is new, each image once
-
-    read = record_of(task, params.data)
+    read = records_of(task, images, params.data)
 
     def score(ref: ImageRef) -> BankResult:
         record = read(ref)

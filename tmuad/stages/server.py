@@ -30,7 +30,6 @@ PRELOADED = (  # in the order in which a run needs them
     "tmuad.stages.prepare",
     "tmuad.stages.segment",
     "scipy.stats", "skimage.measure", "skimage.segmentation",
-    "tmuad.describe.finetune",
     *(
         f"tmuad.stages.{name}"
         for name in ("finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context")
@@ -39,6 +38,8 @@ PRELOADED = (  # in the order in which a run needs them
     "tmuad.arrivals.__main__", "tmuad.arrivals.guard", "tmuad.arrivals.gate",
     *(f"tmuad.stages.{name}" for name in ("report", "warehouse", "checks", "gallery")),
 )  # fmt: skip
+TORCH = "tmuad.describe.finetune"  # and open_clip: three seconds that a run which trains no classifier never needs
+QUIET = 2.0  # s without a request, because a long stage is at work, after which there is time for it
 
 
 def main() -> NoReturn:
@@ -46,15 +47,15 @@ def main() -> NoReturn:
     path, *owner = sys.argv[1:]
     end = os.pidfd_open(int(owner[0])) if owner else 0
     sys.path.insert(0, "")  # the workspace's own code, as `python -m` has it
-    missing = iter(PRELOADED)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(f"{path}.new")
         listener.listen()
         os.rename(f"{path}.new", path)  # noqa: PTH104  (who sees the name finds somebody listening)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
-        busy = True
+        missing = [TORCH, *reversed(PRELOADED)]
         while True:
-            ready, _, _ = select.select([listener.fileno(), end], [], [], 0 if busy else None)
+            patience = None if not missing else QUIET if missing[-1] == TORCH else 0
+            ready, _, _ = select.select([listener.fileno(), end], [], [], patience)
             if end in ready and (owner or not os.read(0, 1)):
                 if owner:  # a standard input's closer tidies up itself
                     shutil.rmtree(os.path.dirname(path), ignore_errors=True)  # noqa: PTH120
@@ -65,21 +66,18 @@ def main() -> NoReturn:
                     listener.close()
                     _keep(connection, end)
                 connection.close()
-            elif busy:
-                busy = _import(next(missing, ""))
+            elif missing:
+                _import(missing.pop())
 
 
-def _import(name: str) -> bool:
-    """Whether there was a module left to import. One that fails will say why to the stage that asks for it."""
-    if name == "tmuad.describe.finetune":  # the first that needs torch
-        from tmuad.describe.classifier import import_open_clip
+def _import(name: str) -> None:
+    """One that fails will say why to the stage that asks for it."""
+    with contextlib.suppress(Exception):
+        if name == TORCH:
+            from tmuad.describe.classifier import import_open_clip
 
-        with contextlib.suppress(Exception):
             import_open_clip()
-    if name:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    return bool(name)
+        importlib.import_module(name)
 
 
 def _keep(connection: socket.socket, end: int) -> NoReturn:
