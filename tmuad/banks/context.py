@@ -90,7 +90,9 @@ class Context:
         by_class /= self.class_spread[row]
         np.subtract(features, here, out=by_place)
         by_place /= spread
-        np.clip(out[:, depth:], -CLIP, CLIP, out=out[:, depth:])
+        deviations = out[:, depth:]
+        np.minimum(deviations, np.float32(CLIP), out=deviations)  # half the time of `clip`
+        np.maximum(deviations, np.float32(-CLIP), out=deviations)
         return out
 
 

@@ -29,7 +29,8 @@ STRETCH = 0.5  # 0 keeps the axes' variances, 1 makes them equal
 NOISE = 0.1  # variance of a standardised feature below which an axis is stretched no further
 ROWS = 10_000  # patches of either kind that the axes are found from
 CLIP = 6.0  # standard deviations: beyond, a channel says no more
-BLOCK = 65536  # rows scored at once
+BLOCK = 512  # rows standardised and projected at once: they stay in the processor's cache
+SCORED = 65536  # rows scored at once
 BETAS = (0.9, 0.99)
 
 
@@ -47,26 +48,38 @@ class Detector:
         """From features of patches with simulated defects (M, D) and of normal patches (N, D), both non-empty."""
         mean = normals.mean(axis=0, dtype=np.float64).astype(np.float32)
         scale = (1 / (normals.std(axis=0, dtype=np.float64) + 0.02)).astype(np.float32)
-        standardised = [_standardised(x, mean, scale) for x in (defects, normals)]
-        axes = _principal_axes(np.concatenate([x[:: -(-len(x) // ROWS)] for x in standardised]))
-        positive, negative = (x @ axes for x in standardised)
+        axes = _principal_axes(
+            np.concatenate([_standardised(x[:: -(-len(x) // ROWS)], mean, scale) for x in (defects, normals)])
+        )
+        positive, negative = (_projected(x, mean, scale, axes) for x in (defects, normals))
         nets = fork_map(lambda i: _train(positive, negative, seed + i), range(NETS), chunk=1)
         return cls(mean, scale, axes, tuple(nets))
 
     def __call__(self, features: Matrix) -> Matrix:
         """(N, D) -> (N,)."""
         logits = np.empty(len(features), dtype=np.float32)
-        for start in range(0, len(features), BLOCK):
-            rows = _standardised(features[start : start + BLOCK], self.mean, self.scale) @ self.axes
-            logits[start : start + BLOCK] = np.mean([_forward(net, rows)[-1][:, 0] for net in self.nets], axis=0)
+        for start in range(0, len(features), SCORED):
+            rows = _projected(features[start : start + SCORED], self.mean, self.scale, self.axes)
+            logits[start : start + SCORED] = np.mean([_forward(net, rows)[-1][:, 0] for net in self.nets], axis=0)
         return logits
 
 
-def _standardised(features: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
-    """(N, D) in standard deviations, in one copy: this is more bytes than anything else the detector touches."""
-    rows = features - mean
+def _standardised(features: Matrix, mean: Matrix, scale: Matrix, out: Matrix | None = None) -> Matrix:
+    """(N, D) in standard deviations."""
+    rows: Matrix = np.subtract(features, mean, out=out)
     rows *= scale
-    return np.clip(rows, -CLIP, CLIP, out=rows)
+    np.minimum(rows, np.float32(CLIP), out=rows)  # half the time of `clip`
+    return np.maximum(rows, np.float32(-CLIP), out=rows)
+
+
+def _projected(features: Matrix, mean: Matrix, scale: Matrix, axes: Matrix) -> Matrix:
+    """(N, D) -> (N, R) on the principal axes, block by block: whole, the standardised features would cross memory thrice."""
+    result = np.empty((len(features), axes.shape[1]), dtype=np.float32)
+    block = np.empty((BLOCK, features.shape[1]), dtype=np.float32)
+    for start in range(0, len(features), BLOCK):
+        rows = features[start : start + BLOCK]
+        np.matmul(_standardised(rows, mean, scale, out=block[: len(rows)]), axes, out=result[start : start + len(rows)])
+    return result
 
 
 def _principal_axes(rows: Matrix) -> Matrix:

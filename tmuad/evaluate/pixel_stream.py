@@ -157,17 +157,19 @@ def _summed(streams: Sequence[PixelStream]) -> tuple[NDArray[Any], ...]:
 
     Counts are sums of integers in float64: exact up to 2**53 pixels.
     """
-    low = min(s.histogram.low for s in streams)
-    total = np.zeros((4, max(0, max(s.histogram.high for s in streams) - low)))
+    low, high = min(s.histogram.low for s in streams), max(s.histogram.high for s in streams)
+    anything = np.zeros(max(0, high - low), dtype=np.bool_)
     for s in streams:
-        inside = slice(s.histogram.low, max(s.histogram.low, s.histogram.high))
-        place = slice(inside.start - low, inside.stop - low)
-        for row, counts in zip(
-            total, (s.histogram.positives, s.histogram.negatives, s.overlap, s.saturated), strict=True
-        ):
-            row[place] += counts[inside]
-    used = np.flatnonzero((total[0] + total[1]) > 0)[::-1]
-    return used + low, *total[:, used]
+        mine = slice(s.histogram.low, max(s.histogram.low, s.histogram.high))
+        here = anything[mine.start - low : mine.stop - low]
+        here |= s.histogram.positives[mine] > 0
+        here |= s.histogram.negatives[mine] > 0
+    used = np.flatnonzero(anything)[::-1] + low
+    total = np.zeros((4, len(used)))
+    for s in streams:
+        rows = (s.histogram.positives, s.histogram.negatives, s.overlap, s.saturated)
+        total += np.stack([counts[used] for counts in rows])
+    return used, *total
 
 
 def pixel_figures(

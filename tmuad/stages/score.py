@@ -28,7 +28,7 @@ def run(params: Params, unit: str) -> None:
     text_bank = TextBank(read_descriptions(read_parquet(paths.text_entries)), shape_of(params))
     object_bank, patch_bank = load_object_bank(paths.object_bank), load_patch_bank(paths.patch_bank)
     descriptions = {d.image_id: d for d in read_descriptions(read_parquet(paths.descriptions))}
-    regions = open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
+    regions = {} if object_bank.by_class else open_regions(read_parquet(paths.segments, ["image_id", "source", "runs"]))
     images, task = unit_images(unit, params, ["validation", "test"]), feature_task(params, unit)
     patch_map = slots.patch_map(patch_bank, Remembered(task, params.data))
     read = records_of(task, images, params.data)
