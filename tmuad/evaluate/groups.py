@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import Bootstrap, PixelResamples, coarse_edges, merged_resamples
 from tmuad.evaluate.cells import KINDS, Cell, by_kind, trusted
-from tmuad.evaluate.pixel_metrics import PixelHistogram
 from tmuad.evaluate.pixel_stream import (
     SPRO_LIMITS,
     MapCounts,
@@ -107,15 +106,21 @@ class PixelGroups:
 
     def fill(self, rows: Sequence[Row], weights: NDArray[np.float32], maps: Maps, marked: Mapping[str, Marked]) -> None:
         """Look at every image of `rows`, which `weights` (N, 1 + B) belong to; `marked` has the anomalous ones' paths."""
-        if self.bootstrap.resamples:
-            self._look(rows, maps, marked)
-        for (image_id, path, kind, defect), weight in zip(rows, weights, strict=True):
+
+        def counted(row: Row) -> MapCounts:
+            image_id, path, kind, _ = row
+            truth = None if kind == "good" else marked[path]
+            return _guarded(count_map, maps(image_id)[self.name], truth, f"{path}: the {self.name} map")
+
+        known = self._look(rows, counted) if self.bootstrap.resamples else {}
+        for row, weight in zip(rows, weights, strict=True):
+            _, path, kind, defect = row
             truth = None if kind == "good" else marked[path]
             if truth is not None:
                 self.types[path] = tuple(dict.fromkeys(name for name, _, _ in truth.defects)) or (defect,)
                 if truth.problem:
                     self.problems.append(truth.problem)
-            counts = _guarded(count_map, maps(image_id)[self.name], truth, f"{path}: the {self.name} map")
+            counts = known.pop(row) if row in known else counted(row)
             _add(self._group(self.kinds, kind), counts, weight, path)
             if truth is not None and self.by_defect:
                 for one in self.types[path]:
@@ -154,16 +159,16 @@ class PixelGroups:
             groups[key] = Group(PixelStream(), resamples, [])
         return groups[key]
 
-    def _look(self, rows: Sequence[Row], maps: Maps, marked: Mapping[str, Marked]) -> None:
-        """Fix the bootstrap's bins from a few images spread evenly over each kind."""
-        pilot = PixelHistogram()
+    def _look(self, rows: Sequence[Row], counted: Callable[[Row], MapCounts]) -> dict[Row, MapCounts]:
+        """Fix the bootstrap's bins from a few images spread evenly over each kind; their counts."""
+        pilot, known = PixelStream(), {}
         for kind in sorted({row[2] for row in rows}):
             mine = [row for row in rows if row[2] == kind]
             for index in np.unique(np.linspace(0, len(mine) - 1, PILOT).round().astype(int)):
-                image_id, path = mine[index][:2]
-                mask = None if kind == "good" else marked[path].mask
-                _guarded(pilot.add, maps(image_id)[self.name], mask, f"{path}: the {self.name} map")
-        self._edges = coarse_edges(pilot)
+                known[mine[index]] = counted(mine[index])
+                pilot.add(known[mine[index]])
+        self._edges = coarse_edges(pilot.histogram)
+        return known
 
 
 def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], path: str, defect: str | None = None) -> None:

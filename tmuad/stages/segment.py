@@ -5,7 +5,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from tmuad.config import ComponentsParams, Params
-from tmuad.engine import map_images
+from tmuad.engine import ImageRef, records_of
+from tmuad.parallel import fork_map
 from tmuad.parquet import write_parquet
 from tmuad.segment.classes import learn_classes
 from tmuad.segment.components import Component
@@ -18,21 +19,22 @@ from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
-    paths, task, grounded = UnitPaths(unit), scene_task(params, unit), params.segment.grounded
-    train = unit_images(unit, params, ["train"])
+    paths, grounded, workers = UnitPaths(unit), params.segment.grounded, params.data.workers
+    images, train = unit_images(unit, params), unit_images(unit, params, ["train"])
+    read = records_of(scene_task(params, unit), images, params.data)
     if isinstance(grounded, ComponentsParams):
-        looks = [[_without_mask(c) for c in unpack_scene(r).components] for r in map_images(task, train, params.data)]
-        classes = learn_classes(looks, grounded.max_classes)
+        looks = fork_map(lambda ref: [_without_mask(c) for c in unpack_scene(read(ref)).components], train, workers)
+        classes = learn_classes(list(looks), grounded.max_classes)
     else:
         classes = named_classes(names_of(params, unit))
     classes.save(paths.classes)
-    images = unit_images(unit, params)
-    rows = [
-        row
-        for ref, record in zip(images, map_images(task, images, params.data), strict=True)
-        for row in segment_rows(ref.image_id, unpack_scene(record), classes, shape_of(params))
-    ]
-    write_parquet(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), paths.segments, SEGMENTS_SCHEMA)
+
+    def rows(ref: ImageRef) -> pa.Table:
+        found = segment_rows(ref.image_id, unpack_scene(read(ref)), classes, shape_of(params))
+        return pa.Table.from_pylist(found, schema=SEGMENTS_SCHEMA)
+
+    tables = [SEGMENTS_SCHEMA.empty_table(), *fork_map(rows, images, workers)]
+    write_parquet(pa.concat_tables(tables).combine_chunks(), paths.segments, SEGMENTS_SCHEMA)
 
 
 def _without_mask(component: Component) -> Component:
