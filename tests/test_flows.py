@@ -198,7 +198,11 @@ def test_after_a_failure_what_does_not_need_it_runs_if_asked(api: str, fitted_wo
     """The stage feature_banks fails: text_bank comes after it and needs it not, score needs it."""
     folder = copy(fitted_workspace, tmp_path / "ws")
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "home")}
-    broken = 'from tmuad.errors import DataError\ndef run(params, unit): raise DataError("a broken camera")\n'
+    tries = folder / "tries"
+    broken = (
+        "from tmuad.errors import DataError\n"
+        f"def run(params, unit):\n    open({str(tries)!r}, 'a').write('once ')\n    raise DataError('a broken camera')\n"
+    )
     (folder / "tmuad/stages/feature_banks.py").write_text(broken)
     with (folder / "tmuad/banks/text.py").open("a") as source:
         source.write("# so that the stage text_bank is out of date\n")
@@ -212,6 +216,7 @@ def test_after_a_failure_what_does_not_need_it_runs_if_asked(api: str, fitted_wo
         }
 
     stopped = states()
+    assert tries.read_text() == "once "  # what computes is not tried again
     assert stopped["feature_banks"].startswith("failed ") and "a broken camera" in stopped["feature_banks"]
     assert stopped["text_bank"] == "skipped an earlier stage failed"
     going = states("--keep-going")
@@ -229,6 +234,13 @@ def test_errors_are_in_the_state_of_the_flow(api: str, fitted_workspace: Path, t
     state = last_run(api, "FAILED")["state"]
     assert "uncommitted changes in params.yaml" in state["message"] and "unknown unit 'kti'" in state["message"]
     assert (folder / INCOMING / "one.png").exists()
+    (tmp_path / "remote").write_text("a file where the remote's folder should be")
+    python(folder, "-m", "dvc", "remote", "add", "-d", "-q", "store", str(tmp_path / "remote"))
+    commit(folder, "a remote that cannot be reached")
+    done = python(folder, "-m", "flows.refit", "--units", UNIT, check=False, **settings)
+    assert done.returncode == 1
+    state = last_run(api, "FAILED")["state"]
+    assert "not on the remote 'store'" in state["message"] and "kit: promoted v1" in state["message"]
 
 
 def test_without_a_server(fitted_workspace: Path, tmp_path: Path) -> None:

@@ -327,14 +327,16 @@ def test_a_failing_stage_is_rolled_back_and_the_images_tried_again(workspace: Pa
     arrive(workspace, "one.png")
     before = state(workspace)
     cache = yaml.safe_load((workspace / "params.yaml").read_text())["data"].get("cache", ".tmuad-cache")
-    stage = workspace / "tmuad/stages/score.py"
+    stage, tries = workspace / "tmuad/stages/score.py", workspace / ".tries"
     code = stage.read_text()
     with pytest.raises(runs.RunFailedError, match="disk is full"), runs.open_workspace("test", print, 0) as opened:
 
         def breaks(name: str, context: runs.Context) -> None:
             if name == "refit":
                 stage.write_text(
-                    'from tmuad.errors import DataError\ndef run(params, unit): raise DataError("disk is full")\n'
+                    "from tmuad.errors import DataError\n"
+                    f"def run(params, unit):\n    open({str(tries)!r}, 'a').write('once ')\n"
+                    "    raise DataError('disk is full')\n"
                 )
             runs.plain_step(name, context)
             stage.write_text(code)
@@ -345,6 +347,7 @@ def test_a_failing_stage_is_rolled_back_and_the_images_tried_again(workspace: Pa
             runs.refit(UNIT, opened, run_step=breaks)
         finally:
             stage.write_text(code)
+    assert tries.read_text() == "once "  # what computes is not tried again
     assert (workspace / cache).exists() and state(workspace) == before
     assert (workspace / INCOMING / "one.png").exists()
     assert history.read(UNIT)[-1].outcome == "rolled back" and "disk is full" in history.read(UNIT)[-1].reason
@@ -478,6 +481,10 @@ def test_a_cron_job_is_told_by_the_exit_status(workspace: Path) -> None:
     unknown, dirty = done.stderr.splitlines()
     assert unknown.startswith("error: kti: unknown unit 'kti'")
     assert dirty.startswith(f"error: {UNIT}: uncommitted changes in params.yaml")
+    commit(workspace, "a remark")
+    done = python(workspace, "-m", "flows.deploy", "--once", PREFECT_API_URL="http://127.0.0.1:1")
+    assert f"{UNIT}: promoted v1 (1 admit)" in done.stdout and not arrived.exists()
+    assert history.read(UNIT)[-1].version == "v1"
 
 
 def test_a_data_set_that_dvc_does_not_track(workspace: Path) -> None:
