@@ -230,7 +230,7 @@ def test_one_training_image_stays_in_train(tmp_path: Path) -> None:
     manifest, problems = build_manifest(tmp_path, "folder", on_bad_image="stop", max_pixels=10**6, holdout=0.99)
     assert list(manifest["split"]) == ["train"]
     assert whole_set(problems) == [
-        "0 normal images to calibrate on; used; the threshold is rough until there are more photographs of good parts",
+        "no normal images to calibrate on; used; the threshold is rough until there are more photographs of good parts",
         "one training image; used; whatever differs from it will look anomalous",
     ]
 

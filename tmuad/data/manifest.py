@@ -224,7 +224,8 @@ def _remarks(images: list[Verified], bits: int) -> Problems:
         problems.append(Problem(".", "one training image", "used; whatever differs from it will look anomalous"))
     if validation < FEW:
         decision = "used; the threshold is rough until there are more photographs of good parts"
-        problems.append(Problem(".", f"{validation} normal images to calibrate on", decision))
+        count = f"only {validation}" if validation else "no"
+        problems.append(Problem(".", f"{count} normal images to calibrate on", decision))
     deep = [image.facts.peak for image in images if image.facts.deep]
     if deep:
         used = 8 + max(deep).bit_length()

@@ -140,7 +140,7 @@ def _sizes(sizes: dict[tuple[int, int], int]) -> str:
 
 def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
     for problem in problems[:SHOWN]:
-        console.print(f"  {problem.path}: {problem.problem}; {problem.decision}", soft_wrap=True)
+        console.print(f"  {problem}", soft_wrap=True)
     if len(problems) > SHOWN:
         console.print(f"  and {len(problems) - SHOWN} more problems; the stage prepare lists all of them")
 

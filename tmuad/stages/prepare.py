@@ -26,4 +26,4 @@ def run(params: Params, unit: str) -> None:
     write_parquet(manifest, paths.manifest, SCHEMA)
     write_problems(problems, paths.problems)
     for problem in problems:
-        print(f"{unit}: {problem.path}: {problem.problem}; {problem.decision}")
+        print(f"{unit}: {problem}")

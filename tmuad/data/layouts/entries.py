@@ -39,6 +39,10 @@ class Problem:
     problem: str
     decision: str
 
+    def __str__(self) -> str:
+        place = "" if self.path == "." else f"{self.path}: "
+        return f"{place}{self.problem}; {self.decision}"
+
 
 @dataclass(frozen=True)
 class Listing:
