@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from tmuad import lot
 from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import DataParams, FinetuneParams
+from tmuad.describe import classifier as asked
+from tmuad.describe import small_clip
 from tmuad.describe.classifier import ObjectClassifier
 from tmuad.engine import ImageRef
 from tmuad.executors.work import Mapper, Task
 
 CLASSIFIER = "object classifier"  # stands for the image in the cache's keys
-TRAINED_BY = ("tmuad.describe.finetune", "tmuad.describe.classifier")  # modules that import torch
+TRAINED_BY = ("tmuad.describe.finetune", "tmuad.describe.classifier")  # read, not imported: the first imports torch
 
 Answer = tuple[list[str], NDArray[np.float32]]  # class names and probabilities (n,), as `ObjectClassifier.classify`
 
@@ -80,7 +82,8 @@ class Answers:
     def __init__(self, classifier: ObjectClassifier, scenes: Task, data: DataParams) -> None:
         self._classifier = classifier
         self._scenes = Mapper(scenes, data)
-        self._kind = f"object classes:{self._scenes.kind}:{classifier.fingerprint()}"
+        code = fingerprint(asked, small_clip)
+        self._kind = f"object classes:{self._scenes.kind}:{classifier.fingerprint()}:{code}"
 
     def lacking(self, asked: Iterable[tuple[ImageRef, NDArray[np.int32]]]) -> list[ImageRef]:
         """The images of whose candidates nothing is known yet."""
