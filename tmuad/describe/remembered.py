@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tmuad import lot
 from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import DataParams, FinetuneParams
-from tmuad.describe import classifier as asked
+from tmuad.describe import classifier as classifying
 from tmuad.describe import small_clip
 from tmuad.describe.classifier import ObjectClassifier
 from tmuad.engine import ImageRef
@@ -82,7 +82,7 @@ class Answers:
     def __init__(self, classifier: ObjectClassifier, scenes: Task, data: DataParams) -> None:
         self._classifier = classifier
         self._scenes = Mapper(scenes, data)
-        code = fingerprint(asked, small_clip)
+        code = fingerprint(classifying, small_clip)
         self._kind = f"object classes:{self._scenes.kind}:{classifier.fingerprint()}:{code}"
 
     def lacking(self, asked: Iterable[tuple[ImageRef, NDArray[np.int32]]]) -> list[ImageRef]:
