@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from tmuad.cache import Record
 from tmuad.config import DataParams
-from tmuad.engine import ImageRef, map_images, run_once
+from tmuad.engine import ImageRef, map_images, records_of, run_once
 from tmuad.errors import ImageError, WorkerError
 from tmuad.executors.work import CHUNK
+from tmuad.parallel import fork_map
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,26 @@ def test_a_cache_that_cannot_be_written_is_reported_and_costs_no_second_pass(
     assert means(records) == [10.0 * i for i in range(9)]
     assert task.calls() == 9
     assert "cannot be written" in caplog.text
+
+
+def test_records_are_given_in_any_order_and_process(tmp_path: Path, refs: list[ImageRef], task: Mean) -> None:
+    read = records_of(task, refs, data(tmp_path, workers=2))
+    assert task.calls() == 9 and read.workers == 2
+    assert means(list(fork_map(read, refs[::-1], read.workers, chunk=1))) == [10.0 * i for i in range(9)][::-1]
+    broken = next(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    broken.write_bytes(broken.read_bytes()[:40])
+    assert means(list(fork_map(read, refs, read.workers, chunk=1))) == [10.0 * i for i in range(9)]
+    assert task.calls() == 1
+
+
+def test_without_a_cache_only_this_process_gives_records(tmp_path: Path, refs: list[ImageRef], task: Mean) -> None:
+    """Another would have no executor: no cluster, and no GPU that this one holds."""
+    (tmp_path / "cache").write_text("here lies a file")
+    read = records_of(task, refs, data(tmp_path, workers=2))
+    assert read.workers == 1 and task.calls() == 0
+    assert means(list(map(read, refs))) == [10.0 * i for i in range(9)]
+    assert task.calls() == 9
+    assert means([read(refs[5]), read(refs[2])]) == [50.0, 20.0]
 
 
 def test_no_images_no_records(tmp_path: Path, task: Mean) -> None:

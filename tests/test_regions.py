@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmuad.evaluate.pixel_stream import SPRO_LIMITS, PixelStream, count_map, merged_streams
-from tmuad.evaluate.regions import Defect, Truth, pixel_shares
+from tmuad.evaluate.regions import Defect, Marked, Truth, pixel_shares
 
 SIDE = 9
 
@@ -148,3 +148,5 @@ def test_unusable_maps_are_refused_by_name(scores):
         count_map(scores.astype(np.float32), Truth(np.ones((3, 3), bool)), "test/013.png")
     with pytest.raises(ValueError, match=r"013: the mask is \(3, 3\) but the mask of a defect is \(2, 2\)"):
         count_map(np.zeros((3, 3)), Truth(np.eye(3, dtype=bool), (Defect("a", np.eye(2, dtype=bool)),)), "013")
+    with pytest.raises(ValueError, match="must be boolean"):
+        Marked.of(Truth(np.full((3, 3), 255, np.uint8)))  # type: ignore[arg-type]

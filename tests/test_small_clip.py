@@ -71,6 +71,13 @@ def test_weights_that_do_not_fit_are_named(name: str, value: NDArray[np.float32]
         mine.encode_image(np.zeros((1, 32, 32, 3), np.float32))
 
 
+def test_another_number_of_stages_is_refused() -> None:
+    spec, _, weights = trained(["a", "b"], 32, 0)
+    vision = spec["config"]["vision_cfg"] | {"layers": [1, 1]}
+    with pytest.raises(ValueError, match="2 stages, expected 4"):
+        SmallClip(spec["config"] | {"vision_cfg": vision}, weights)
+
+
 def test_whoever_asks_needs_no_torch() -> None:
     code = "import sys, tmuad.inspector, tmuad.describe.slots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -105,7 +105,7 @@ class FinetuneParams(Section):
 
     backend: Literal["scratch"] = Field("scratch", exclude=True)  # not part of what a trained model keeps
     share: float = Field(0.2, gt=0, le=1)  # of the normal images teaches it; of each class at least and at most:
-    least_crops: int = Field(32, ge=1)
+    least_crops: int = Field(16, ge=1)
     crops_per_class: int = Field(200, ge=1)  # paper, IV-B
     crop_size: int = Field(32, ge=32, multiple_of=32)  # px
     epochs: int = Field(20, ge=1)  # at most

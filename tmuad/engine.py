@@ -1,11 +1,13 @@
 """The one place where a backend meets many images: cache look-up, whoever computes what is missing, order.
 
-Every stage that looks at pixels goes through `map_images`. Who computes is the executor's affair (tmuad/executors): this
-machine's processes, or a Ray cluster.
+Every stage that looks at pixels goes through `map_images` or `records_of`. Who computes is the executor's affair
+(tmuad/executors): this machine's processes, or a Ray cluster.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ __all__ = [
     "Work",
     "executing",
     "executor",
+    "fill",
     "load_image",
     "map_images",
     "records_of",
@@ -41,24 +44,18 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
         WorkerError: a worker was killed, again and again, or is not of this version.
         ClusterError: there is no cluster, or no room on it.
     """
-    mapper = _filled(task, images, data)
-    cache = mapper.cache
-    ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
-    for i, ref in enumerate(images):
-        record = ahead.pop(ref.image_id, None) or cache.get(ref.image_id, mapper.kind)
-        if record is None:  # the entry is damaged or has gone, or the cache cannot be written
-            ahead |= executor().records(mapper, [ref, *mapper.lacking(images[i + 1 : i + WINDOW])])
-            record = ahead.pop(ref.image_id)
-        yield record
+    read = records_of(task, images, data)
+    return map(read, images)
 
 
-def records_of(task: Task, images: Sequence[ImageRef], data: DataParams) -> Callable[[ImageRef], Record]:
-    """What gives the record of any of `images` at a time, in whatever process and order. Raises what `map_images` does."""
-    return _filled(task, images, data).record
+def records_of(task: Task, images: Sequence[ImageRef], data: DataParams) -> "Records":
+    """What gives the record of any of `images`, in any order, also in forked processes. Raises what `map_images` does."""
+    fill(task, images, data)
+    return Records(Mapper(task, data), images)
 
 
-def _filled(task: Task, images: Sequence[ImageRef], data: DataParams) -> Mapper:
-    """The task's mapper, whose cache now holds the records of `images`, if it could be written."""
+def fill(task: Task, images: Sequence[ImageRef], data: DataParams) -> None:
+    """Have the cache hold the records of `images`, if it can be written. Raises what `map_images` does."""
     mapper = Mapper(task, data)
     cache = mapper.cache
     missing = mapper.lacking(images)
@@ -69,7 +66,34 @@ def _filled(task: Task, images: Sequence[ImageRef], data: DataParams) -> Mapper:
             "%s: cannot be written (%s), so nothing more is kept for the next run; free space there or set data.cache",
             data.cache, cache.refused,
         )  # fmt: skip
-    return mapper
+
+
+class Records:
+    """The records of a task's images, from the cache; those that it lacks are asked of the executor."""
+
+    def __init__(self, mapper: Mapper, images: Sequence[ImageRef]) -> None:
+        self._mapper, self._images = mapper, images
+        self._ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
+
+    @property
+    def workers(self) -> int:
+        """How many processes may ask: one where the cache lacks records, because only this one has the executor."""
+        return 1 if self._mapper.lacking(self._images) else self._mapper.data.workers
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {ref.image_id: i for i, ref in enumerate(self._images)}
+
+    def __call__(self, ref: ImageRef) -> Record:
+        record = self._ahead.pop(ref.image_id, None) or self._mapper.cache.get(ref.image_id, self._mapper.kind)
+        if record is None and multiprocessing.parent_process():  # damaged meanwhile; a fork has no executor
+            return self._mapper.record(ref)
+        if record is None:  # the entry is damaged or has gone, or the cache cannot be written
+            place = self._places[ref.image_id] + 1
+            following = self._mapper.lacking(self._images[place : place + WINDOW])
+            self._ahead = executor().records(self._mapper, [ref, *following])
+            record = self._ahead.pop(ref.image_id)
+        return record
 
 
 def run_once(task: Task, image: NDArray[np.uint8]) -> Record:

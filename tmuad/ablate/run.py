@@ -31,7 +31,7 @@ from tmuad.cache import Record, fingerprint, open_cache
 from tmuad.config import Params
 from tmuad.encode.features import DefectTask
 from tmuad.encode.slots import feature_task
-from tmuad.engine import executing, records_of
+from tmuad.engine import executing, fill
 from tmuad.evaluate.bootstrap import Bootstrap
 from tmuad.evaluate.cells import Cell, Cells
 from tmuad.score.fuse import Calibration, reliability_of, weighted
@@ -118,9 +118,9 @@ def _fill_cache(fitted: FittedUnit, variants: Mapping[str, Variant]) -> None:
             ):
                 if step.fingerprint not in done:
                     done.add(step.fingerprint)
-                    records_of(step, seen, params.data)
+                    fill(step, seen, params.data)
         if variant.encoded and (captions := caption_task(variant.encoded, params, fitted.unit)):
-            records_of(captions, images, params.data)
+            fill(captions, images, params.data)
 
 
 def _alone(fitted: FittedUnit, name: str, variant: Variant) -> Outcome:

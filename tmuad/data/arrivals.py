@@ -100,10 +100,11 @@ def arrival(root: Path, path: str) -> Arrival:
 def _taken(path: Path) -> datetime | None:
     """EXIF's date of the photograph."""
     try:
-        content = path.read_bytes()
-        if content.startswith(_PNG) and not any(mark in content for mark in _PNG_MARKS):
-            return None  # a PNG's may stand behind its pixels, which Pillow would decode to get there
-        with Image.open(io.BytesIO(content)) as image:
+        with path.open("rb") as file:
+            # A PNG's may stand behind its pixels, which Pillow would decode to get there.
+            if file.read(len(_PNG)) == _PNG and not any(mark in path.read_bytes() for mark in _PNG_MARKS):
+                return None
+        with Image.open(path) as image:
             exif = image.getexif()
             text = exif.get_ifd(_EXIF).get(_ORIGINAL) or exif.get(_CHANGED) or ""
             return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")

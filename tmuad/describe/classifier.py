@@ -113,7 +113,7 @@ class ClipClassifier:
                         for start in range(0, len(crops), BATCH)
                     ]
                 )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise _misfit(self._source, error) from error
         sure = softmax(logits, axis=1)
         return [self.classes[index] for index in logits.argmax(axis=1).tolist()], sure.max(axis=1)

@@ -90,7 +90,7 @@ class Answers:
         return [ref for ref, candidates in asked if not self._scenes.cache.has(ref.image_id, self._of(candidates))]
 
     def __call__(self, ref: ImageRef, candidates: NDArray[np.int32]) -> Answer:
-        """Of the `candidates` (n,), rows of the image's crops. It must have gone through `map_images`."""
+        """Of the `candidates` (n,), rows of the image's crops. It must have gone through the engine."""
         kind = self._of(candidates)
         if (known := self._scenes.cache.get(ref.image_id, kind)) is not None:
             return known["said"].tobytes().decode().split("\n") if len(candidates) else [], known["sure"]

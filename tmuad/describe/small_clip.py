@@ -32,6 +32,8 @@ class SmallClip:
         vision, text = config["vision_cfg"], config["text_cfg"]
         self._heads = vision["width"] * 32 // vision["head_width"]
         self._blocks = [int(count) for count in vision["layers"]]
+        if len(self._blocks) != STAGES:
+            raise ValueError(f"the image tower has {len(self._blocks)} stages, expected {STAGES}")
         self._text_heads, self._text_blocks = int(text["heads"]), int(text["layers"])
 
     @property

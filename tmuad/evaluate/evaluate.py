@@ -62,6 +62,7 @@ def evaluate_unit(
     masks: Masks,
     decision: Decision | None = None,
     bootstrap: Bootstrap = Bootstrap(),  # noqa: B008  (frozen)
+    workers: int | None = None,
 ) -> Evaluation:
     """The figures of one unit, from the rows of `manifest` whose split is "test".
 
@@ -82,7 +83,7 @@ def evaluate_unit(
     weights = image_weights(list(test["image_id"]), bootstrap)
     unmasked = _unmasked(test)
     masked = ~test["path"].isin(unmasked).to_numpy()
-    pixels = pixel_figures_of(test[masked], weights[masked], maps, masks, bootstrap, FUSED)
+    pixels = pixel_figures_of(test[masked], weights[masked], maps, masks, bootstrap, FUSED, workers)
     reasons: Reasons = []
     cells: Cells = {}
     for name, column in columns.items():

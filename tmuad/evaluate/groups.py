@@ -68,17 +68,18 @@ def pixel_figures_of(
     masks: Masks,
     bootstrap: Bootstrap,
     defect_map: str = "",
+    workers: int | None = None,
 ) -> PixelFigures:
     """Figures of every map of the images in `test`, whose rows `weights` (N, 1 + B) belong to.
 
-    Those of `defect_map` also by type of defect. The maps are shared out to this machine's cores.
+    Those of `defect_map` also by type of defect. The maps are shared out to `workers` processes (default: one per core).
 
     Raises:
         ArtifactError: a score of a map is not finite, or a map and its mask differ in size.
     """
     rows = list(zip(test["image_id"], test["path"], test["kind"], test["defect"], strict=True))
     anomalous = [path for _, path, kind, _ in rows if kind != "good"]
-    marked = dict(zip(anomalous, fork_map(lambda path: _guarded(_marked, masks, path), anomalous), strict=True))
+    marked = dict(zip(anomalous, fork_map(lambda path: _marked(masks, path), anomalous, workers), strict=True))
 
     def look(name: str) -> tuple[MapFigures, dict[str, tuple[str, ...]], list[str]]:
         groups = PixelGroups(name, name == defect_map, bootstrap)
@@ -86,7 +87,7 @@ def pixel_figures_of(
         return groups.figures(), groups.types, groups.problems
 
     names = list(maps(rows[0][0])) if rows else []
-    parts = list(fork_map(look, names, chunk=1))
+    parts = list(fork_map(look, names, workers, chunk=1))
     _, types, problems = parts[0] if parts else (None, {}, [])
     return PixelFigures({name: figures for name, (figures, _, _) in zip(names, parts, strict=True)}, types, problems)
 
@@ -181,7 +182,10 @@ def _add(group: Group, counts: MapCounts, weight: NDArray[np.float32], path: str
 def _marked(masks: Masks, path: str) -> Marked:
     """The ground truth of one image."""
     truth = masks(path)
-    return marked_of(truth if isinstance(truth, Truth) else Truth(truth), path)
+    try:
+        return marked_of(truth if isinstance(truth, Truth) else Truth(truth), path)
+    except ValueError as error:
+        raise ArtifactError(f"{error}; the ground truth cannot be used") from None
 
 
 def _guarded(call: Callable[..., T], *arguments: object) -> T:

@@ -47,7 +47,10 @@ class Marked:
 
     @classmethod
     def of(cls, truth: Truth) -> "Marked":
-        """Raises ValueError where the mask of a defect is of another size than that of the image."""
+        """Raises ValueError where a mask is not boolean, or that of a defect of another size than that of the image."""
+        for mask in (truth.mask, *(defect.mask for defect in truth.defects)):
+            if mask.dtype != np.bool_:
+                raise ValueError(f"the mask must be boolean (True: anomalous), found {mask.dtype}")
         for defect in truth.defects:
             if defect.mask.shape != truth.mask.shape:
                 raise ValueError(f"the mask is {truth.mask.shape} but the mask of a defect is {defect.mask.shape}")

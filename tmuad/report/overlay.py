@@ -13,7 +13,7 @@ _STOPS = np.array(
     [[66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25], [252, 165, 10],
      [246, 215, 70], [252, 255, 164]], dtype=np.float32,
 )  # fmt: skip
-_SHADES = 4096  # looked up; more would round to the same bytes
+_SHADES = 4096  # looked up; a colour is off by less than a fifth of a level
 _OPAQUE = 0.72  # the photograph always shines through
 CONTOUR = (0, 220, 255)  # cyan: on no stop of the heat map
 TRUTH = (70, 235, 70)

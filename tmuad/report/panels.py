@@ -94,7 +94,11 @@ def choose_examples(test: pd.DataFrame, limit: int = 18) -> list[tuple[str, str]
 
 
 def write_panels(
-    folder: Path, examples: Sequence[Callable[[], Example]], threshold: float, low: float = 0.0
+    folder: Path,
+    examples: Sequence[Callable[[], Example]],
+    threshold: float,
+    low: float = 0.0,
+    workers: int | None = None,
 ) -> list[Caption]:
     """A PNG per example, `sheet.png` and `panels.json` in `folder`; what an earlier run left there goes.
 
@@ -118,7 +122,7 @@ def write_panels(
         write_artifact(folder / name, _png(_draw_panel(example, caption, heat, lines)))
         return caption, _tile(heat if example.truth is None else outline(heat, example.truth, TRUTH), THUMB)
 
-    drawn = list(fork_map(write, range(1, len(examples) + 1), chunk=1))
+    drawn = list(fork_map(write, range(1, len(examples) + 1), workers, chunk=1))
     captions, thumbs = [caption for caption, _ in drawn], [thumb for _, thumb in drawn]
     write_artifact(folder / SHEET, _png(_draw_sheet(captions, thumbs)))
     content = json.dumps([asdict(c) for c in captions], indent=1, sort_keys=True, ensure_ascii=False)

@@ -27,7 +27,7 @@ def run(params: Params, unit: str) -> None:
     def look(ref: ImageRef) -> tuple[Matrix, Arrival]:
         return projection(patch_features(read(ref))), arrival(root, ref.path.relative_to(root).as_posix())
 
-    looked = list(fork_map(look, images, params.data.workers))
+    looked = list(fork_map(look, images, read.workers))
     signatures = {ref.image_id: signature for ref, (signature, _) in zip(images, looked, strict=True)}
     likeness = Likeness.of(projection, [ref.image_id for ref in train], [signatures[ref.image_id] for ref in train])
     likeness.save(paths.likeness)

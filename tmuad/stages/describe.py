@@ -13,7 +13,7 @@ from tmuad.describe.placing import load_corrections, place, write_placed
 from tmuad.describe.remembered import Answers
 from tmuad.describe.slots import load_classifier, said_positions
 from tmuad.describe.table import descriptions_table, scene_object
-from tmuad.engine import records_of
+from tmuad.engine import fill
 from tmuad.masks import Runs
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.segment.slots import scene_task
@@ -28,7 +28,7 @@ def run(params: Params, unit: str) -> None:
     images = unit_images(unit, params)
     answers, found = Answers(classifier, scene_task(params, unit), params.data), _objects(paths)
     unknown = answers.lacking((ref, found[ref.image_id].candidates) for ref in images if ref.image_id in found)
-    records_of(scene_task(params, unit), unknown, params.data)  # cut out what was lost, each image once
+    fill(scene_task(params, unit), unknown, params.data)  # cut out what was lost, each image once
     described: list[ImageDescription] = []
     for ref in images:
         objects: list[SceneObject] = []

@@ -23,6 +23,7 @@ def run(params: Params, unit: str) -> None:
         truths(params, unit),
         decision,
         Bootstrap(params.evaluate.resamples, params.evaluate.seed),
+        params.data.workers,
     )
     write_artifact(paths.metrics, metrics_json(evaluation.metrics).encode())
     write_replicates(evaluation.cells, paths.replicates)

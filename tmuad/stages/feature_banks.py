@@ -43,9 +43,7 @@ def run(params: Params, unit: str) -> None:
         patches = CosinePatchBank.fit(patches_of(train), params.patch_bank)
     else:
         learnt = learn_patches(params, task, train, patches_of)
-        normals, others = (
-            list(fork_map(learnt.maps_of, placed_on(refs), params.data.workers)) for refs in (train, held_out)
-        )
+        normals, others = (list(fork_map(learnt.maps_of, placed_on(refs), read.workers)) for refs in (train, held_out))
         patches = PatchBank.placed(learnt.model, normals, params.patch_bank.distance_weight).calibrate(others)
     patches.save(paths.patch_bank)
 

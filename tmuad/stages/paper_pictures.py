@@ -107,7 +107,7 @@ def pictures(
         wanted.append((17, scope, ("image", "ground truth", "all banks"), _failure_rows, ""))
     for scope in [next(scope for number, scope in datasets if number == 8), *hand]:
         wanted.append((16, scope, ("image", "ground truth", *_layers(scope), "the bank"), _layer_rows, ""))
-    return list(fork_map(lambda sheet: sheets.draw(*sheet), wanted, chunk=1))
+    return list(fork_map(lambda sheet: sheets.draw(*sheet), wanted, params.data.workers, chunk=1))
 
 
 _COLUMNS: Sequence[str] = ("image", "ground truth", "M_T", "M_O", "M_P", "all banks")

@@ -22,7 +22,7 @@ from tmuad.workspace import REPORTS, UnitPaths
 def run(params: Params) -> None:
     for unit in params.units:
         threshold = load_calibration(UnitPaths(unit).calibration).threshold
-        write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold)
+        write_panels(REPORTS / "panels" / unit, _examples(params, unit), threshold, workers=params.data.workers)
     results = load_results(params.units)
     title, models = models_title(params), models_in_use(params)
     write_artifact(REPORTS / "results.md", (results_markdown(results) + models_markdown(title, models)).encode())

@@ -41,7 +41,7 @@ def run(params: Params, unit: str) -> None:
 
     scores: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for result in fork_map(score, images, params.data.workers):
+    for result in fork_map(score, images, read.workers):
         scores.append(result_row(result))
         findings += finding_rows(result)
     write_parquet(pa.Table.from_pylist(scores, schema=BANK_SCORES_SCHEMA), paths.bank_scores, BANK_SCORES_SCHEMA)

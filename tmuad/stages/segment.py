@@ -19,11 +19,13 @@ from tmuad.workspace import UnitPaths
 
 
 def run(params: Params, unit: str) -> None:
-    paths, grounded, workers = UnitPaths(unit), params.segment.grounded, params.data.workers
+    paths, grounded = UnitPaths(unit), params.segment.grounded
     images, train = unit_images(unit, params), unit_images(unit, params, ["train"])
     read = records_of(scene_task(params, unit), images, params.data)
     if isinstance(grounded, ComponentsParams):
-        looks = fork_map(lambda ref: [_without_mask(c) for c in unpack_scene(read(ref)).components], train, workers)
+        looks = fork_map(
+            lambda ref: [_without_mask(c) for c in unpack_scene(read(ref)).components], train, read.workers
+        )
         classes = learn_classes(list(looks), grounded.max_classes)
     else:
         classes = named_classes(names_of(params, unit))
@@ -33,7 +35,7 @@ def run(params: Params, unit: str) -> None:
         found = segment_rows(ref.image_id, unpack_scene(read(ref)), classes, shape_of(params))
         return pa.Table.from_pylist(found, schema=SEGMENTS_SCHEMA)
 
-    tables = [SEGMENTS_SCHEMA.empty_table(), *fork_map(rows, images, workers)]
+    tables = [SEGMENTS_SCHEMA.empty_table(), *fork_map(rows, images, read.workers)]
     write_parquet(pa.concat_tables(tables).combine_chunks(), paths.segments, SEGMENTS_SCHEMA)
 
 
