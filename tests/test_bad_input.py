@@ -279,7 +279,7 @@ def test_one_or_two_training_images_are_enough_to_score_and_say_so(bench: Bench,
     said = bench.fit()
     assert "one training image; used; whatever differs from it will look anomalous" in said
     report = bench.report()
-    assert f"only {images - 1} normal images to calibrate on" in report
+    assert f"{'no' if images == 1 else 'only 1'} normal images to calibrate on" in report
     status, [good, bad], _ = cli(
         bench, "score", "-u", "kit", "--json", "photos/00.png", str(save(Path("bad.png"), kit(3, discs=0)))
     )
