@@ -15,11 +15,10 @@ from tiny_models import CPU, ONE, photos
 from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from tmuad import masks, weights
-from tmuad.ablate.captions import text_of
 from tmuad.ablate.encoded import novelties
 from tmuad.ablate.variants import Encoded
 from tmuad.ablate.vlm_captions import VlmCaptionTask
-from tmuad.cache import Cache
+from tmuad.cache import Cache, unpacked_text
 from tmuad.config import DataParams, Params
 from tmuad.config_models import ClipEncoderParams, ComputeParams, T5Params, TextsParams, VlmParams
 from tmuad.describe.crops import crops_of
@@ -201,21 +200,21 @@ def test_images_are_described_whole_in_the_models_own_words() -> None:
     model = load_qwen(VLM, CPU)
     for image, record in zip(shown, records, strict=True):
         answer = model.ask([Question(image, TextsParams().caption)], 6)[0]
-        assert text_of(record, "image") == " ".join(answer.split())
-    assert len({text_of(record, "image") for record in records}) > 1
+        assert unpacked_text(record["image"]) == " ".join(answer.split())
+    assert len({unpacked_text(record["image"]) for record in records}) > 1
 
 
 def test_segments_are_described_one_by_one_on_black_and_in_order() -> None:
     shown = photos(3)
     priors = [scene(image, number) for image, number in zip(shown, (2, 0, 3), strict=True)]
     records = task("segments").many(shown, priors)
-    lines = [text_of(record, "segments").split("\n") for record in records]
+    lines = [unpacked_text(record["segments"]).split("\n") for record in records]
     assert [len(many) for many in lines] == [2, 1, 3] and lines[1] == [""]
     runs = unpack_scene(priors[2]).candidate_runs
     crops = crops_of(shown[2], (masks.decode(r, (64, 64)) for r in runs), 56, (0, 0, 0))
     said = load_qwen(VLM, CPU).ask([Question(crop, TextsParams().segment_caption) for crop in crops], 6)
     assert lines[2] == [" ".join(answer.split()) for answer in said]
-    assert text_of(task("segments")(shown[2], priors[2]), "segments") == "\n".join(lines[2])
+    assert unpacked_text(task("segments")(shown[2], priors[2])["segments"]) == "\n".join(lines[2])
 
 
 def test_one_loaded_model_gives_answers_of_any_length() -> None:

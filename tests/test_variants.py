@@ -39,16 +39,9 @@ def test_no_two_variants_of_a_profile_fill_one_cell(params) -> None:
     assert len(cells) == len(set(cells))
 
 
-def test_embedded_variants_fill_every_row_of_the_ablation_tables() -> None:
-    filled = {(v.table, v.shown_as) for v in selected(OWN, EMBEDDED).values()}
-    references = load_references(PROJECT / FOLDER)
-    for table in (5, 6, 8):
-        assert {(table, row) for row in references[table].rows} <= filled
-    assert {(9, column) for column in references[9].columns} <= filled
-
-
-def test_paper_variants_fill_every_row_of_the_ablation_tables() -> None:
-    filled = {(v.table, v.shown_as) for v in selected(OWN, PAPER).values()}
+@pytest.mark.parametrize("params", [EMBEDDED, PAPER], ids=["embedded", "paper"])
+def test_the_variants_of_a_profile_fill_every_row_of_the_ablation_tables(params) -> None:
+    filled = {(v.table, v.shown_as) for v in selected(OWN, params).values()}
     references = load_references(PROJECT / FOLDER)
     for table in (5, 6, 8):
         assert {(table, row) for row in references[table].rows} <= filled

@@ -51,6 +51,16 @@ def unseal(entry: bytes) -> Record | None:
         return None
 
 
+def packed_text(text: str) -> NDArray[np.uint8]:
+    """Text as one entry of a record."""
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def unpacked_text(entry: NDArray[Any]) -> str:
+    """The inverse of `packed_text`."""
+    return entry.tobytes().decode()
+
+
 class Cache:
     """A folder of records; every operation is safe beside other processes doing the same."""
 

@@ -50,12 +50,11 @@ def map_images(task: Task, images: Sequence[ImageRef], data: DataParams) -> Iter
 
 def records_of(task: Task, images: Sequence[ImageRef], data: DataParams) -> "Records":
     """What gives the record of any of `images`, in any order, also in forked processes. Raises what `map_images` does."""
-    fill(task, images, data)
-    return Records(Mapper(task, data), images)
+    return Records(fill(task, images, data), images)
 
 
-def fill(task: Task, images: Sequence[ImageRef], data: DataParams) -> None:
-    """Have the cache hold the records of `images`, if it can be written. Raises what `map_images` does."""
+def fill(task: Task, images: Sequence[ImageRef], data: DataParams) -> Mapper:
+    """Have the cache hold the records of `images`, if it can be written; the task's mapper. Raises what `map_images` does."""
     mapper = Mapper(task, data)
     cache = mapper.cache
     missing = mapper.lacking(images)
@@ -66,6 +65,7 @@ def fill(task: Task, images: Sequence[ImageRef], data: DataParams) -> None:
             "%s: cannot be written (%s), so nothing more is kept for the next run; free space there or set data.cache",
             data.cache, cache.refused,
         )  # fmt: skip
+    return mapper
 
 
 class Records:
@@ -75,7 +75,7 @@ class Records:
         self._mapper, self._images = mapper, images
         self._ahead: dict[str, Record] = {}  # what an executor said beyond what it was asked for
 
-    @property
+    @cached_property
     def workers(self) -> int:
         """How many processes may ask: one where the cache lacks records, because only this one has the executor."""
         return 1 if self._mapper.lacking(self._images) else self._mapper.data.workers

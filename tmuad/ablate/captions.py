@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmuad import color, masks
-from tmuad.cache import Record, fingerprint
+from tmuad.cache import Record, fingerprint, packed_text
 from tmuad.color import rgb_to_lab
 from tmuad.engine import Task
 from tmuad.segment.scene import unpack_scene
@@ -75,16 +75,6 @@ def segment_words(lab: NDArray[np.float32], mask: masks.Mask) -> str:
     long = max(height, width) / min(height, width)
     form = ("upright" if height > width else "lying") if long > 1.6 else "compact"
     return f"{size} {colour} {form} {'solid' if mask.sum() > 0.6 * height * width else 'open'}"
-
-
-def text_of(record: Record, key: str) -> str:
-    """What `CaptionTask` wrote under `key`."""
-    return record[key].tobytes().decode()
-
-
-def packed_text(text: str) -> NDArray[np.uint8]:
-    """The inverse of `text_of`, for one entry of a record."""
-    return np.array(bytearray(text.encode()), dtype=np.uint8)
 
 
 def _level(value: float, bounds: tuple[float, float], words: tuple[str, str, str]) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tmuad.ablate.captions import CaptionTask, text_of
+from tmuad.ablate.captions import CaptionTask
 from tmuad.ablate.variants import Encoded
 from tmuad.ablate.vlm_captions import VlmCaptionTask
-from tmuad.cache import open_cache
+from tmuad.cache import open_cache, unpacked_text
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.engine import ImageRef, map_images
@@ -63,9 +63,9 @@ def texts_of(
     texts = []
     for ref, record in zip(images, map_images(task, images, params.data), strict=True):
         if encoded.of == "image":
-            texts.append(text_of(record, "image"))
+            texts.append(unpacked_text(record["image"]))
             continue
-        lines = text_of(record, "segments").split("\n")
+        lines = unpacked_text(record["segments"]).split("\n")
         mine = sorted(lines[o.candidate] for o in descriptions[ref.image_id].objects if o.candidate >= 0)
         texts.append(", ".join(mine))
     return texts

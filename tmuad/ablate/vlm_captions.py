@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from tmuad import masks, weights
 from tmuad.ablate import captions
-from tmuad.ablate.captions import packed_text
-from tmuad.cache import Record, fingerprint
+from tmuad.cache import Record, fingerprint, packed_text
 from tmuad.config import Params
 from tmuad.config_models import ComputeParams, TextsParams, VlmParams
 from tmuad.describe import crops, qwen

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tmuad import lot
-from tmuad.cache import Record, fingerprint, open_cache
+from tmuad.cache import Record, fingerprint, open_cache, packed_text, unpacked_text
 from tmuad.config import DataParams, FinetuneParams
 from tmuad.describe import classifier as classifying
 from tmuad.describe import small_clip
@@ -66,12 +66,12 @@ def trained_once(
     kind = f"{CLASSIFIER}:{Mapper(scenes, data).kind}:{fingerprint(params, sorted(crops), *code, *versions)}"
     if (known := cache.get(CLASSIFIER, kind)) is not None:
         columns = {name.removeprefix("curve."): a for name, a in sorted(known.items()) if name.startswith("curve.")}
-        order = known["columns"].tobytes().decode().split()
+        order = unpacked_text(known["columns"]).split()
         return TrainedFiles(known["file"].tobytes(), pd.DataFrame({name: columns[name] for name in order}))
     trained = train()
     record: Record = {f"curve.{name}": trained.curve[name].to_numpy() for name in trained.curve.columns}
-    record["columns"] = _bytes(" ".join(trained.curve.columns).encode())
-    record["file"] = _bytes(trained.classifier)
+    record["columns"] = packed_text(" ".join(trained.curve.columns))
+    record["file"] = np.frombuffer(trained.classifier, dtype=np.uint8)
     cache.put(CLASSIFIER, kind, record)
     return trained
 
@@ -93,14 +93,10 @@ class Answers:
         """Of the `candidates` (n,), rows of the image's crops. It must have gone through the engine."""
         kind = self._of(candidates)
         if (known := self._scenes.cache.get(ref.image_id, kind)) is not None:
-            return known["said"].tobytes().decode().split("\n") if len(candidates) else [], known["sure"]
+            return unpacked_text(known["said"]).split("\n") if len(candidates) else [], known["sure"]
         said, sure = self._classifier.classify(self._scenes.record(ref)["crops"][candidates])
-        self._scenes.cache.put(ref.image_id, kind, {"said": _bytes("\n".join(said).encode()), "sure": sure})
+        self._scenes.cache.put(ref.image_id, kind, {"said": packed_text("\n".join(said)), "sure": sure})
         return said, sure
 
     def _of(self, candidates: NDArray[np.int32]) -> str:
         return f"{self._kind}:{fingerprint(candidates.tolist())}"
-
-
-def _bytes(content: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(content, dtype=np.uint8)
