@@ -184,9 +184,10 @@ def plain_sam(size: dict[str, Any], compute: ComputeParams) -> Any:
 
 
 def detector(size: dict[str, Any], compute: ComputeParams) -> Contest | None:
-    from groundingdino.util.inference import predict
+    from tmuad.segment.grounding_dino import as_input, caption, import_library, load_detector
 
-    from tmuad.segment.grounding_dino import as_input, caption, load_detector
+    import_library()
+    from groundingdino.util.inference import predict
 
     params = GroundedSamParams(detector=size["detector"], detector_weights="random:0")
     ours, names = load_detector(params, compute), ["screw", "lens", "cable"]

@@ -1,9 +1,13 @@
 """Grounding DINO at toy size, with random weights, against `groundingdino.util.inference.predict`."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from groundingdino.util.inference import predict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CPU, ONE, photos
@@ -12,7 +16,15 @@ from tmuad.config_models import GroundedSamParams
 from tmuad.errors import ParameterError
 from tmuad.models.meta import parameters
 from tmuad.segment.grounded_sam import chosen_boxes
-from tmuad.segment.grounding_dino import Detections, GroundingDino, as_input, build_detector, caption, load_detector
+from tmuad.segment.grounding_dino import (
+    Detections,
+    GroundingDino,
+    as_input,
+    build_detector,
+    caption,
+    import_library,
+    load_detector,
+)
 
 PARAMS = GroundedSamParams(detector="tiny", detector_weights="random:3")
 NAMES = ["screw", "lens cap", "red wire"]
@@ -25,6 +37,9 @@ def detector() -> GroundingDino:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.85])
 def test_detections_are_those_of_predict(detector: GroundingDino, threshold: float) -> None:
+    import_library()
+    from groundingdino.util.inference import predict
+
     found = detector.detect(photos(3), NAMES, threshold, 0.25)
     assert sum(len(d.scores) for d in found) > 3
     for image, d in zip(photos(3), found, strict=True):
@@ -124,3 +139,19 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_the_published_model_has_172_million_parameters() -> None:
     assert parameters(lambda: build_detector(GroundedSamParams(), empty=True)) == 172_839_682
+
+
+def test_a_half_written_cache_of_yapf_does_not_stop_us(tmp_path: Path) -> None:
+    def python(code: str) -> int:
+        env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False).returncode
+
+    ours = "from tmuad.segment.grounding_dino import import_library; import_library()"
+    assert python(ours) == 0 and not list(tmp_path.rglob("*.pickle"))
+    assert python("import yapf") == 0
+    kept = list(tmp_path.rglob("*.pickle"))
+    assert kept
+    for file in kept:
+        file.write_bytes(b"")
+    assert python("import yapf") != 0, "yapf mends its cache by now: import_library is no longer needed"
+    assert python(ours) == 0
