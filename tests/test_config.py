@@ -195,12 +195,17 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         b"a: !!int x",
         b"{[a]: 1}",
         b"a: *nowhere",
-        b"[" * 500,
         b"!!timestamp x",
     ],
 )
 def test_what_is_not_yaml_is_said_to_be_so(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(ParameterError, match=r"params\.yaml: not readable as YAML"):
+        load_params(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
+def test_bottomless_nesting_is_refused_before_it_is_built(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ParameterError, match=r"params\.yaml: line 1: nested more than 64 deep"):
         load_params(written(tmp_path, text))
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmuad import masks
@@ -87,3 +89,14 @@ def test_a_patch_is_of_the_object_that_covers_it_and_of_the_smaller_of_two() -> 
     assert classes[3, 3] == "nut" and classes[6, 6] == "tray" and classes[11, 11] == BACKGROUND
     assert classes[8, 3] == "tray"  # the rim belongs to the object
     assert (class_grid(describe("x", []), shape, 12) == BACKGROUND).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(13, 70), st.integers(1, 13))
+def test_pixels_are_counted_cell_by_cell(seed: int, size: int, side: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((size, size), dtype=np.bool_)
+    low, high = np.sort(rng.integers(0, size + 1, 2))
+    mask[low:high] = rng.random((high - low, size)) < rng.random()
+    ends = [*(i * size // side for i in range(side)), size]
+    slow = [[mask[ends[i] : ends[i + 1], ends[j] : ends[j + 1]].sum() for j in range(side)] for i in range(side)]
+    np.testing.assert_array_equal(module._pixels_in_cells(masks.encode(mask), mask.shape, side), slow)

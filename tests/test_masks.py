@@ -52,6 +52,20 @@ def test_area_and_box_equal_those_of_the_pixels(mask: Bool) -> None:
 
 
 @given(MASKS)
+def test_rows_are_those_with_foreground_and_between(mask: Bool) -> None:
+    used = np.flatnonzero(mask.any(axis=1))
+    rows = masks.rows(masks.encode(mask), (mask.shape[0], mask.shape[1]))
+    assert (rows.start, rows.stop) == ((used[0], used[-1] + 1) if used.size else (0, 0))
+
+
+@given(st.lists(arrays(np.uint32, st.integers(0, 5)), max_size=6))
+def test_runs_laid_end_to_end_are_cut_again(many: list[masks.Runs]) -> None:
+    flat = np.concatenate([np.zeros(0, np.uint32), *many])
+    again = masks.cut(flat, np.array([len(runs) for runs in many], dtype=np.int64))
+    assert [runs.tolist() for runs in again] == [runs.tolist() for runs in many]
+
+
+@given(MASKS)
 def test_moments_equal_those_of_the_pixels(mask: Bool) -> None:
     y, x = np.nonzero(mask)
     assert masks.moments(masks.encode(mask), mask.shape) == (len(x), float((x + 0.5).sum()), float((y + 0.5).sum()))

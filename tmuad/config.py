@@ -5,7 +5,7 @@ its neighbours.
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import yaml
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
@@ -281,7 +281,11 @@ class Params(Section):
         return self.units[name]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+DEEPEST = 64  # levels of a YAML file: libyaml, ten times as fast as PyYAML's own parser, crashes some thousand deep
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeyLoader(_Loader):  # type: ignore[misc,valid-type]
     """Two units of one name would silently become one; here they are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -298,7 +302,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     "rename or remove one of the two"
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        built: dict[Any, Any] = super().construct_mapping(node, deep)
+        return built
 
 
 def load_params(path: Path) -> Params:
@@ -320,12 +325,23 @@ def read_yaml(path: Path) -> object:
     """
     try:
         with path.open(encoding="utf-8") as stream:
+            _refuse_depth(stream)
+            stream.seek(0)
             return yaml.load(stream, Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ParameterError(f"{path}: cannot be read ({error.strerror}); give a readable file") from None
     # PyYAML lets values that only look right (the date 2024-13-01) and bottomless nesting escape as other exceptions.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
         raise ParameterError(f"{path}: not readable as YAML: {error}") from None
+
+
+def _refuse_depth(stream: TextIO) -> None:
+    depth = 0
+    for event in yaml.parse(stream, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = "" if event.start_mark is None else f"line {event.start_mark.line + 1}: "
+            raise ParameterError(f"{stream.name}: {line}nested more than {DEEPEST} deep; set it out flat")
 
 
 def parse_params(raw: object, source: str = "params", folder: Path = Path()) -> Params:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tmuad import masks
 from tmuad.describe.description import ImageDescription
+from tmuad.masks import Runs
 
 Matrix = NDArray[np.float32]
 ClassGrid = NDArray[np.str_]  # (h, w) object class that each patch lies on
@@ -99,13 +100,25 @@ class Context:
 def class_grid(description: ImageDescription, shape: tuple[int, int], side: int) -> ClassGrid:
     """Classes (side, side) of the patches of an image (S, S) = `shape`; of overlapping objects, the smallest counts."""
     grid = np.full((side, side), BACKGROUND, dtype=np.dtype(f"<U{_longest(description)}"))
-    starts = np.arange(side) * shape[0] // side
     area = (shape[0] / side) ** 2
     for o in sorted(description.objects, key=lambda o: -o.area):
-        mask = masks.decode(o.runs, shape).astype(np.float32)
-        cover = np.add.reduceat(np.add.reduceat(mask, starts, axis=0), starts, axis=1) / area
-        grid[ndi.binary_dilation(cover > COVERED)] = o.object_class
+        grid[ndi.binary_dilation(_pixels_in_cells(o.runs, shape, side) / area > COVERED)] = o.object_class
     return grid
+
+
+def _pixels_in_cells(runs: Runs, shape: tuple[int, int], side: int) -> NDArray[np.float32]:
+    """Foreground pixels in each cell (side, side) of a mask. Only the rows of cells that the mask reaches are looked at."""
+    counts = np.zeros((side, side), dtype=np.float32)
+    starts = np.arange(side) * shape[0] // side
+    reached = masks.rows(runs, shape)
+    low = int(np.searchsorted(starts, reached.start, side="right")) - 1
+    high = int(np.searchsorted(starts, reached.stop))
+    if reached.start < reached.stop:
+        part = masks.decode(runs, shape)[starts[low] : starts[high] if high < side else None].astype(np.float32)
+        counts[low:high] = np.add.reduceat(
+            np.add.reduceat(part, starts[low:high] - starts[low], axis=0), starts, axis=1
+        )
+    return counts
 
 
 def _longest(description: ImageDescription) -> int:

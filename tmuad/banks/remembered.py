@@ -4,6 +4,7 @@ A model is learnt from some of the training images. When an image comes that is 
 and so is all it ever said of the images it has seen.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -64,4 +65,4 @@ class Remembered:
 
 
 def _digest(classes: NDArray[np.str_]) -> str:
-    return fingerprint(classes.dtype.str, classes.shape, classes.tobytes())
+    return fingerprint(classes.dtype.str, classes.shape, hashlib.sha256(classes.tobytes()).hexdigest())

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 import pyarrow as pa
 
 from tmuad.cache import Cache
@@ -39,7 +38,7 @@ Problems = list[Problem]
 
 @dataclass(frozen=True)
 class Survey:
-    manifest: pd.DataFrame  # SCHEMA, sorted by split and path
+    manifest: pa.Table  # SCHEMA, sorted by split and path
     problems: Problems  # sorted
     sizes: dict[tuple[int, int], int]  # (width, height) -> images, the most frequent first
 
@@ -56,7 +55,7 @@ def build_manifest(
     shots_seed: int = 0,
     cache: Cache | None = None,
     workers: int = 0,
-) -> tuple[pd.DataFrame, Problems]:
+) -> tuple[pa.Table, Problems]:
     """The images of the unit in `root`, one row each (SCHEMA, sorted by split and path), and what was wrong with them.
 
     A data set without validation images gives up a share `holdout` of its training images, see `held_out`. An anomalous
@@ -238,14 +237,14 @@ def _remarks(images: list[Verified], bits: int) -> Problems:
     return problems
 
 
-def _table(images: list[Verified]) -> pd.DataFrame:
+def _table(images: list[Verified]) -> pa.Table:
     ordered = sorted(images, key=lambda image: (image.entry.split, image.entry.path))
     rows = [
         (image.image_id, entry.path, entry.split, entry.kind, entry.defect, list(entry.masks))
         for image in ordered
         for entry in (image.entry,)
     ]
-    return pd.DataFrame(rows, columns=SCHEMA.names)
+    return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
 
 
 def _sizes(images: list[Verified]) -> dict[tuple[int, int], int]:

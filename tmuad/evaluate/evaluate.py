@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv  # the quantile of a beta distribution; scipy.stats takes half a second to import
 
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import LEVEL, Bootstrap, image_weights
@@ -228,8 +228,8 @@ def _decision(
 def _binomial_interval(hits: int, images: int) -> tuple[float, float]:
     """Clopper-Pearson: a share of images needs no resampling, and none in ten is not proof of none at all."""
     tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, hits, images - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, images - hits)) if hits < images else 1.0
+    low = float(betaincinv(hits, images - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, images - hits, 1 - tail)) if hits < images else 1.0
     return low, high
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from tmuad.errors import ArtifactError, ParameterError
 from tmuad.parquet import read_parquet
@@ -69,8 +69,8 @@ def clopper_pearson(events: int, of: int, confidence: float = CONFIDENCE) -> Int
     if of == 0:
         return (0.0, 1.0)
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, events, of - events + 1)) if events > 0 else 0.0
-    high = float(beta.ppf(1 - tail, events + 1, of - events)) if events < of else 1.0
+    low = float(betaincinv(events, of - events + 1, tail)) if events > 0 else 0.0
+    high = float(betaincinv(events + 1, of - events, 1 - tail)) if events < of else 1.0
     return low, high
 
 
@@ -81,7 +81,7 @@ def promise_of(normals: int, rate: float, confidence: float = CONFIDENCE) -> tup
     rank = min(normals, max(1, math.ceil((normals + 1) * (1 - rate) - 1e-9)))
     above = normals + 1 - rank
     tail = (1 - confidence) / 2
-    return above / (normals + 1), (float(beta.ppf(tail, above, rank)), float(beta.ppf(1 - tail, above, rank)))
+    return above / (normals + 1), (float(betaincinv(above, rank, tail)), float(betaincinv(above, rank, 1 - tail)))
 
 
 def p_values(

@@ -93,6 +93,9 @@ def weighted(maps: Maps, calibration: Calibration | None, params: FuseParams) ->
         return {bank: np.float32(getattr(params.paper, bank)) * maps[bank] for bank in BANKS}
     terms = {}
     for bank in BANKS:
+        if not maps[bank].any():  # as the text bank's of most normal images; all that follows would come to this
+            terms[bank] = maps[bank]
+            continue
         centre, scale = np.float32(calibration.centre[bank]), np.float32(calibration.scale[bank])
         # The excess counts, smoothly (softplus): a bank that finds a pixel more normal than most must not argue another
         # bank down, yet among such pixels the order stays. A map of zero adds nothing.

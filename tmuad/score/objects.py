@@ -23,10 +23,12 @@ def object_map(
     total = np.zeros(shape, dtype=np.float32)
     count = np.zeros(shape, dtype=np.float32)
     for runs, value in zip(segments, distance, strict=True):
-        mask = masks.decode(runs, shape)
+        rows = masks.rows(runs, shape)
+        mask = masks.decode(runs, shape)[rows]
+        here, seen = total[rows], count[rows]
         if overlap == "max":
-            total[mask] = np.where(count[mask] > 0, np.maximum(total[mask], value), value)
+            here[mask] = np.where(seen[mask] > 0, np.maximum(here[mask], value), value)
         else:
-            total[mask] += value
-        count[mask] += 1
+            np.add(here, value, out=here, where=mask)
+        seen += mask
     return np.asarray(total / np.maximum(count, 1), dtype=np.float32) if overlap == "mean" else total

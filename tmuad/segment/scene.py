@@ -110,5 +110,4 @@ def _pack_runs(name: str, many: list[Runs]) -> Record:
 
 
 def _unpack_runs(name: str, record: Record) -> list[Runs]:
-    ends = np.cumsum(record[f"{name}_lengths"])
-    return np.split(record[f"{name}_runs"], ends[:-1]) if ends.size else []
+    return masks.cut(record[f"{name}_runs"], record[f"{name}_lengths"])

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tmuad import masks
 from tmuad.config import Params
 from tmuad.describe.classifier import settled
 from tmuad.describe.description import ImageDescription, SceneObject, describe
@@ -56,9 +57,12 @@ class _Found:
 def _objects(paths: UnitPaths) -> dict[str, _Found]:
     """By image; without those that show none."""
     columns = ["image_id", "source", "candidate", "label", "runs"]
-    table = read_parquet(paths.segments, columns).filter(pc.field("source") == "grounded").combine_chunks()
+    table = read_parquet(paths.segments, columns)
+    table = table.filter(
+        pc.equal(table["source"], "grounded")
+    ).combine_chunks()  # an expression would import a data base
     flat, ends = (np.asarray(part) for part in (pc.list_flatten(table["runs"]), pc.list_value_length(table["runs"])))
-    runs = np.split(flat, np.cumsum(ends)[:-1])
+    runs = masks.cut(flat, ends)
     ids = np.asarray(table["image_id"].to_pylist())
     firsts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
     candidates, labels = table["candidate"].to_numpy(), table["label"].to_pylist()

@@ -29,7 +29,8 @@ PRELOADED = (  # in the order in which a run needs them
     "tmuad.stages.__main__",
     "tmuad.stages.prepare",
     "tmuad.stages.segment",
-    "scipy.stats", "skimage.measure", "skimage.segmentation",
+    "skimage.measure", "skimage.segmentation", "multiprocessing.popen_fork", "multiprocessing.synchronize",
+    "pyarrow.pandas_compat", "pandas.io.formats.csvs",
     *(
         f"tmuad.stages.{name}"
         for name in ("finetune", "describe", "text_bank", "feature_banks", "score", "fuse", "evaluate", "context")
@@ -39,7 +40,7 @@ PRELOADED = (  # in the order in which a run needs them
     *(f"tmuad.stages.{name}" for name in ("report", "warehouse", "checks", "gallery")),
 )  # fmt: skip
 TORCH = "tmuad.describe.finetune"  # and open_clip: three seconds that a run which trains no classifier never needs
-QUIET = 2.0  # s without a request, because a long stage is at work, after which there is time for it
+QUIET = 5.0  # s without a request, because a long stage is at work, after which there is time for it
 
 
 def main() -> NoReturn:
