@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -20,6 +21,12 @@ from tmuad.stages.__main__ import PER_UNIT, main
 # The same examples in every run: a test that fails on one machine fails on the next.
 settings.register_profile("tmuad", deadline=None, derandomize=True)
 settings.load_profile("tmuad")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few tests first: those start servers and run pipelines, and the many short ones fill both cores at the end."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: tests[item.path])
 
 
 @pytest.fixture

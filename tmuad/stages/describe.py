@@ -58,9 +58,8 @@ def _objects(paths: UnitPaths) -> dict[str, _Found]:
     """By image; without those that show none."""
     columns = ["image_id", "source", "candidate", "label", "runs"]
     table = read_parquet(paths.segments, columns)
-    table = table.filter(
-        pc.equal(table["source"], "grounded")
-    ).combine_chunks()  # an expression would import a data base
+    # A mask, because an expression would import all of pyarrow's data sets.
+    table = table.filter(pc.equal(table["source"], "grounded")).combine_chunks()
     flat, ends = (np.asarray(part) for part in (pc.list_flatten(table["runs"]), pc.list_value_length(table["runs"])))
     runs = masks.cut(flat, ends)
     ids = np.asarray(table["image_id"].to_pylist())
