@@ -1,7 +1,6 @@
 """Settings and fixtures that all tests share."""
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -23,10 +22,12 @@ settings.register_profile("tmuad", deadline=None, derandomize=True)
 settings.load_profile("tmuad")
 
 
+LONG = ("test_refit.py", "test_flows.py", "test_pipeline.py", "test_ray.py")  # minutes each
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of few tests first: those start servers and run pipelines, and the many short ones fill both cores at the end."""
-    tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: tests[item.path])
+    """The long files first, so that the many short ones keep both cores busy at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture
