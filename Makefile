@@ -21,7 +21,7 @@ tables: $(STAMP) ## every table and figure of the paper, ablations included: rep
 	dvc repro
 
 test: $(STAMP) ## set up, run all tests
-	python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest -q -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff and mypy
 	ruff check .

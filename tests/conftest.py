@@ -22,14 +22,6 @@ settings.register_profile("tmuad", deadline=None, derandomize=True)
 settings.load_profile("tmuad")
 
 
-LONG = ("test_refit.py", "test_flows.py", "test_pipeline.py", "test_ray.py")  # minutes each
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, so that the many short ones keep both cores busy at the end."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
-
-
 @pytest.fixture
 def save_image(tmp_path: Path) -> Callable[[str, NDArray[np.uint8]], Path]:
     """Writes an image (H, W, 3) under the test's own folder and returns its path."""

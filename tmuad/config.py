@@ -340,8 +340,7 @@ def _refuse_depth(stream: TextIO) -> None:
     for event in yaml.parse(stream, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            line = "" if event.start_mark is None else f"line {event.start_mark.line + 1}: "
-            raise ParameterError(f"{stream.name}: {line}nested more than {DEEPEST} deep; set it out flat")
+            raise yaml.YAMLError(f"nested more than {DEEPEST} deep; set it out flat\n{event.start_mark}")
 
 
 def parse_params(raw: object, source: str = "params", folder: Path = Path()) -> Params:

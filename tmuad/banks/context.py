@@ -108,16 +108,14 @@ def class_grid(description: ImageDescription, shape: tuple[int, int], side: int)
 
 def _pixels_in_cells(runs: Runs, shape: tuple[int, int], side: int) -> NDArray[np.float32]:
     """Foreground pixels in each cell (side, side) of a mask. Only the rows of cells that the mask reaches are looked at."""
-    counts = np.zeros((side, side), dtype=np.float32)
+    counts, reached = np.zeros((side, side), dtype=np.float32), masks.rows(runs, shape)
+    if reached.start == reached.stop:
+        return counts
     starts = np.arange(side) * shape[0] // side
-    reached = masks.rows(runs, shape)
     low = int(np.searchsorted(starts, reached.start, side="right")) - 1
     high = int(np.searchsorted(starts, reached.stop))
-    if reached.start < reached.stop:
-        part = masks.decode(runs, shape)[starts[low] : starts[high] if high < side else None].astype(np.float32)
-        counts[low:high] = np.add.reduceat(
-            np.add.reduceat(part, starts[low:high] - starts[low], axis=0), starts, axis=1
-        )
+    part = masks.decode(runs, shape)[starts[low] : starts[high] if high < side else None].astype(np.float32)
+    counts[low:high] = np.add.reduceat(np.add.reduceat(part, starts[low:high] - starts[low], axis=0), starts, axis=1)
     return counts
 
 

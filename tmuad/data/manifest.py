@@ -239,12 +239,9 @@ def _remarks(images: list[Verified], bits: int) -> Problems:
 
 def _table(images: list[Verified]) -> pa.Table:
     ordered = sorted(images, key=lambda image: (image.entry.split, image.entry.path))
-    rows = [
-        (image.image_id, entry.path, entry.split, entry.kind, entry.defect, list(entry.masks))
-        for image in ordered
-        for entry in (image.entry,)
-    ]
-    return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
+    columns = {"image_id": [image.image_id for image in ordered]}
+    columns |= {name: [getattr(image.entry, name) for image in ordered] for name in SCHEMA.names[1:]}
+    return pa.table(columns, schema=SCHEMA)
 
 
 def _sizes(images: list[Verified]) -> dict[tuple[int, int], int]:

@@ -84,7 +84,7 @@ def register(directory: Path, name: str | None, layout: Layout | Literal["auto"]
         except (DataError, ImageError) as error:
             failures.append(error)
             continue
-        tally = Counter(zip(*(found.manifest[name].to_pylist() for name in ("split", "kind")), strict=True))
+        tally = Counter(zip(*(found.manifest[column].to_pylist() for column in ("split", "kind")), strict=True))
         units.append(Unit(unit_name, written, found_layout, dict(tally), found.sizes, tuple(found.problems), added))
     if failures:  # all of them, so that one round of repairs is enough
         raise type(failures[0])("\n".join(str(failure) for failure in failures))

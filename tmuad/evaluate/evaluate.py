@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv  # the quantile of a beta distribution; scipy.stats takes half a second to import
 
 from tmuad.errors import ArtifactError
 from tmuad.evaluate.bootstrap import LEVEL, Bootstrap, image_weights
@@ -34,6 +33,7 @@ from tmuad.evaluate.compare import against
 from tmuad.evaluate.groups import MapFigures, Maps, Masks, PixelFigures, pixel_figures_of
 from tmuad.evaluate.image_metrics import image_figures, rank
 from tmuad.evaluate.ranking import Ranking
+from tmuad.evaluate.threshold import clopper_pearson
 
 FUSED = "fused"  # the name of the three banks together, among the maps
 COLUMNS = {FUSED: "score", "text": "s_text", "objects": "s_objects", "patches": "s_patches"}  # of scores.parquet
@@ -208,7 +208,8 @@ def _decision(
         drawn = weights[chosen].sum(axis=0, dtype=np.float64)
         hits = weights[chosen & above].sum(axis=0, dtype=np.float64)
         rates = np.divide(hits, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
-        ends = _binomial_interval(int(hits[0]), int(drawn[0])) if len(rates) > 1 and chosen.any() else None
+        # A share of images needs no resampling, and none in ten is not proof of none at all.
+        ends = clopper_pearson(int(hits[0]), int(drawn[0]), LEVEL) if len(rates) > 1 and chosen.any() else None
         cells["decision", key] = Cell(float(rates[0]), rates, ends)
         if not chosen.any():
             reasons.append((f"decision.{key}", f"no {' or '.join(kinds)} test images"))
@@ -223,14 +224,6 @@ def _decision(
         "normals": decision.normals,
         "false_alarm_rate_promised": rounded(decision.false_alarm_rate),
     }
-
-
-def _binomial_interval(hits: int, images: int) -> tuple[float, float]:
-    """Clopper-Pearson: a share of images needs no resampling, and none in ten is not proof of none at all."""
-    tail = (1 - LEVEL) / 2
-    low = float(betaincinv(hits, images - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, images - hits, 1 - tail)) if hits < images else 1.0
-    return low, high
 
 
 def _counts(test: pd.DataFrame) -> Tree:

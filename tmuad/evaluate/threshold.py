@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv  # the quantile of a beta distribution; scipy.stats takes half a second to import
 
 from tmuad.errors import ArtifactError, ParameterError
 from tmuad.parquet import read_parquet
