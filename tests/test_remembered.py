@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_patch_bank import PARAMS, defects, photo
 
+from tmuad import lot
 from tmuad.banks.patch_model import PatchImage, PatchModel
 from tmuad.banks.remembered import Remembered, learnt_from
 from tmuad.config import DataParams, PatchBankParams
@@ -63,19 +64,38 @@ def test_the_sample_depends_on_the_images_alone(numbers: set[int], share: float,
 
 
 def test_the_sample_is_about_its_share_between_its_bounds() -> None:
-    images = [image(n) for n in range(600)]
-    assert 170 < len(learnt_from(images, params_of(1 / 3))) < 230
-    assert len(learnt_from(images, params_of(1.0))) == 600
+    images = [image(n) for n in range(712)]  # one less than the next step
+    assert lot.settled([ref.path.name for ref in images]) == list(range(571))
+    assert 160 < len(learnt_from(images, params_of(1 / 3))) < 220
+    assert len(learnt_from(images, params_of(1.0))) == 571
     assert len(learnt_from(images, params_of(1 / 3, most=50))) == 50
-    assert len(learnt_from(images[:40], params_of(0.05, least=32))) == 32
+    assert len(learnt_from(images[:41], params_of(0.05, least=32))) == 32
     assert len(learnt_from(images[:7], params_of(0.05, least=32))) == 7
 
 
-def test_one_more_image_mostly_leaves_the_sample_as_it_is() -> None:
-    images = [image(n) for n in range(100)]
+def test_an_image_whose_name_comes_last_leaves_the_sample_as_it_is_until_the_next_step() -> None:
+    images = [image(n) for n in range(97)]
     sample = learnt_from(images, params_of(1 / 3))
-    changed = sum(learnt_from([*images, image(n)], params_of(1 / 3)) != sample for n in range(1000, 1300))
-    assert 60 < changed < 140
+    for n in range(97, 120):
+        images.append(image(n))
+        assert learnt_from(images, params_of(1 / 3)) == sample
+    assert learnt_from([*images, image(120)], params_of(1 / 3)) != sample
+
+
+@given(st.integers(0, 3000))
+def test_at_least_four_fifths_are_settled(count: int) -> None:
+    names = [f"{n}.png" for n in range(count)]
+    settled = lot.settled(names)
+    assert settled == list(range(len(settled)))
+    assert len(settled) >= 0.8 * count
+    steps = {len(lot.settled(names[:n])) for n in range(1, count + 1)}
+    assert len(steps) <= 8 + np.log(max(count, 1)) / np.log(1.18)  # all is learnt anew that often
+
+
+def test_numbers_in_names_count_as_numbers() -> None:
+    names = ["b1.png", "a10.png", "a9.png", "a١٠.png", "7.png", "a9b2.png", "", "a9b10.png", "z.png"]
+    assert [names[i] for i in lot.settled(names)] == [n for n in names if n != "z.png"]
+    assert lot.settled(["x"] * 9) == list(range(8))
 
 
 def test_a_model_is_learnt_once_and_comes_back_bit_by_bit(remembered: Remembered) -> None:

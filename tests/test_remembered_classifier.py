@@ -71,8 +71,9 @@ def test_the_crops_drawn_depend_on_the_crops_alone(numbers: set[int], shuffle: o
     rows = [(f"class-{n % 3}", image_id(n), f"{image_id(n)}:{k}") for n in numbers for k in range(1 + n % 2)]
     mixed = list(rows)
     shuffle.shuffle(mixed)  # type: ignore[attr-defined]
-    chosen = {many[i] for many in (rows,) for i in drawn(*map(list, zip(*rows, strict=True)), params)}  # type: ignore[arg-type]
-    assert {mixed[i] for i in drawn(*map(list, zip(*mixed, strict=True)), params)} == chosen  # type: ignore[arg-type]
+    everyone = {row[1] for row in rows}
+    chosen = {rows[i] for i in drawn(*map(list, zip(*rows, strict=True)), everyone, params)}  # type: ignore[arg-type]
+    assert {mixed[i] for i in drawn(*map(list, zip(*mixed, strict=True)), everyone, params)} == chosen  # type: ignore[arg-type]
     for name in {row[0] for row in rows}:
         mine = [row for row in rows if row[0] == name]
         count = sum(row[0] == name for row in chosen)
@@ -87,11 +88,19 @@ def test_most_images_that_come_change_nothing() -> None:
     def chosen(count: int, *more: int) -> set[str]:
         numbers = [*range(count), *more]
         keys = [image_id(n) for n in numbers]
-        return {keys[i] for i in drawn(["a"] * len(keys), keys, keys, params)}
+        return {keys[i] for i in drawn(["a"] * len(keys), keys, keys, set(keys), params)}
 
     before = chosen(300)
     changed = sum(chosen(300, n) != before for n in range(1000, 1300))
     assert 70 < changed < 130
+
+
+def test_crops_of_settled_images_teach_unless_a_class_has_too_few() -> None:
+    params = FinetuneParams(share=1.0, least_crops=4, crops_per_class=200)
+    ids = [image_id(n) for n in range(20)]
+    labels = ["often"] * 10 + ["late"] * 10
+    settled = {*ids[:6], *ids[10:13]}
+    assert drawn(labels, ids, ids, settled, params) == [*range(6), *range(10, 20)]
 
 
 # ---- training

@@ -34,7 +34,11 @@ ANYTHING = DESCRIPTION | st.text(alphabet="ab ;1", max_size=8) | st.text(max_siz
 @example("a\ud800", ["\ud800"])
 @example("b" * 300, ["ab" * 200, "b" * 299 + "a"])
 def test_nearest_equals_difflib_over_all_and_the_first_of_equals_wins(query: str, texts: list[str]) -> None:
-    assert TextIndex(texts).nearest(query) == slow_nearest(query, texts)
+    wanted = slow_nearest(query, texts)
+    for together in (0, 1000):  # bounds of all texts together, and of one after the other
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "TOGETHER", together)
+            assert TextIndex(texts).nearest(query) == wanted
 
 
 @settings(max_examples=60)
@@ -46,11 +50,13 @@ def test_of_some_rows_alone(query: str, texts: list[str], data: st.DataObject) -
     assert (row, ratio) == (rows[slow] if rows else -1, best)
 
 
-@pytest.mark.parametrize("few", [0, 20, 1000])
-def test_many_alike_texts_in_blocks_and_batches(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("together", [0, 10, 1000])
+@pytest.mark.parametrize("many", [0, 20, 1000])
+def test_many_alike_texts_in_blocks_and_batches(many: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 7)
     monkeypatch.setattr(module, "BEGIN", 1)
-    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(module, "MANY", many)
+    monkeypatch.setattr(module, "TOGETHER", together)
     monkeypatch.setattr(module, "FIRST", 5)
     monkeypatch.setattr(module, "MOST", 50)
     monkeypatch.setattr(order, "BATCH", 11)

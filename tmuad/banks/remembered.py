@@ -15,18 +15,18 @@ from tmuad.banks.patch_model import PatchImage, PatchMaps, PatchModel
 from tmuad.cache import fingerprint, open_cache
 from tmuad.config import DataParams, PatchBankParams
 from tmuad.engine import ImageRef, Task
-from tmuad.lot import drawn
+from tmuad.lot import drawn, settled
 
 MODEL = "patch model"  # stands for the image in the cache's keys
 
 
 def learnt_from(images: Sequence[ImageRef], params: PatchBankParams) -> list[ImageRef]:
-    """The images that a model is learnt from: those whose digest lies in the lowest `share`, as if drawn by lot.
+    """The images that a model is learnt from: of the settled ones, those whose digest lies in the lowest `share`.
 
-    Which others there are does not matter, and so neither does the order they came in; but at least `least_images` and at
-    most `most_images` are taken, by the smallest digests.
+    At least `least_images` and at most `most_images` are taken, by the smallest digests; see tmuad/lot.py.
     """
-    ordered = sorted(images, key=lambda ref: ref.image_id)
+    chosen = settled([ref.path.as_posix() for ref in images])
+    ordered = sorted((images[i] for i in chosen), key=lambda ref: ref.image_id)
     return ordered[: drawn([r.image_id for r in ordered], params.share, params.least_images, params.most_images)]
 
 

@@ -3,7 +3,8 @@
 Ratcliff and Obershelp's measure [55] counts the characters M in matching blocks, 2 M / (la + lb). The blocks lie in the same
 order in both texts. So M is at most the length of their longest common subsequence, and that at most the number of
 characters that the texts share in any order. Texts are passed over by the second bound, which is quick, then by the first,
-which is close; what is left, in most cases the answer and its equals, is compared exactly.
+which is close; what is left, in most cases the answer and its equals, is compared exactly. The first bound of few texts is
+worked out one text after the other by rapidfuzz, of many that are all near the query together (tmuad/banks/text_order.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 from cydifflib import SequenceMatcher
 from numpy.typing import NDArray
+from rapidfuzz.distance import LCSseq
+from rapidfuzz.process import cdist
 
-from tmuad.banks.text_order import BREAK, ONE_WORD, Alphabet, Band, Halves, Rows, codes
+from tmuad.banks.text_order import BREAK, WIDEST, Alphabet, Band, Halves, Rows, codes
 
 Bits = NDArray[np.uint64]  # (..., W) counts of characters in unary: what two have in common is a count of common bits
 
 BLOCK = 4096  # texts that are counted at once; bounds the memory of building
 BEGIN = 4  # likely texts that are compared to begin with: the nearer one is, the more of the others need no look
-FEW, FIRST = 6000, 256  # where more texts than a few are left, so many likely ones are looked at first
+MANY, FIRST = 6000, 256  # where so many texts are left, a few likely ones are looked at first
+TOGETHER = 1000  # texts from which on it takes less time to work out their common subsequences together
 MOST = 65536  # texts whose common subsequences are worked out at once
 NONE = np.zeros(0, dtype=np.int32)
 
@@ -63,7 +67,7 @@ class TextIndex:
             search.compare(int(rows[best]))
             hopes[best] = -1
         left = np.flatnonzero(bounds >= search.ratio)
-        if len(left) > max(FEW, FIRST):
+        if len(left) > max(MANY, FIRST):
             likely = left[np.argpartition(-hopes[left], FIRST)[:FIRST]]
             search.settle(rows[likely], bounds[likely])
             left = left[bounds[left] >= search.ratio]
@@ -109,14 +113,18 @@ class _Search:
         # So many characters of a text or of the query are left over at most by texts as similar as `ratio`.
         least = np.ceil(self.ratio * total / 2 - 1e-6).astype(np.int64)
         band = Band(max(0, int((lengths - least).max())), max(0, int((length - least).max())))
-        if len(rows) > FEW and band.width > ONE_WORD >= int((total - 2 * least).max()) + 1:
-            # Less wide for texts of about one length, and one word is many times faster than two.
+        if len(rows) > TOGETHER and band.width <= WIDEST:
+            return np.asarray(2.0 * (lengths - self._index._halves.left_over(self._query, rows, band)) / total)
+        if len(rows) > TOGETHER and int((total - 2 * least).max()) < WIDEST:  # enough for texts of about one length
             shorter = lengths <= (int(lengths.min()) + int(lengths.max())) // 2
             bounds = np.empty(len(rows))
             for part in (shorter, ~shorter):
                 bounds[part] = self._by_order(rows[part])
             return bounds
-        return np.asarray(2.0 * (lengths - self._index._halves.left_over(self._query, rows, band)) / total)
+        texts = [self._index.texts[row] for row in rows.tolist()]
+        cutoff = max(0, int(least.min()))
+        common = cdist([self._query], texts, scorer=LCSseq.similarity, score_cutoff=cutoff, dtype=np.int32)[0]
+        return np.asarray(2.0 * common / total)
 
 
 class _Parts:

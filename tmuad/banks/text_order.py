@@ -3,7 +3,7 @@
 A text is its beginning and its end, cut between two parts of a description; descriptions repeat those of others, so that
 each is worked out once. The query is cut opposite, wherever it is best. Rows of the usual table are differences of 0 or 1
 and so bits of a word [Crochemore et al. 2001, Hyyrö 2004]; one step takes the next character of every text at once. Of the
-table only the diagonals are worked out that a text with few characters left over can pass through.
+table only the diagonals are worked out that a text with few characters left over can pass through, one word of them.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]  # (n,) numbers of texts
 
 BREAK = "; "  # between the parts of a description
-MANY = 127  # characters left over, or more, where two such numbers have to fit a byte
+MANY = 127  # characters left over, or more: two such numbers have to fit a byte
 STRIDE = 8  # characters after which the window of diagonals moves on: whole bytes
-ONE_WORD = 64 - STRIDE + 1  # width of a band up to which one word is enough for a window
+WIDEST = 64 - STRIDE + 1  # band for whose window one word is enough
 ONE, BITS, ALL = np.uint64(1), np.uint64(64), ~np.uint64(0)
 BATCH = 8192  # texts that are put together at once; bounds the memory
 
@@ -59,9 +59,10 @@ class Halves:
     def left_over(self, query: str, rows: Rows, band: Band) -> NDArray[np.int64]:
         """Characters (n,) of each text of `rows` that have no match in a longest common subsequence with `query`.
 
-        Exact where it and what is left over of the query are within the band. Otherwise it is not too small by mistake:
-        as many as with the matches within the band alone, or some number that is more than `band.text`.
+        Exact where it and what is left over of the query are within the band, which is WIDEST at most. Otherwise it is
+        not too small by mistake: as many as with the matches within the band alone, or some number above `band.text`.
         """
+        assert band.width <= WIDEST
         heads, tails = self._head[rows], self._tail[rows]
         used = np.zeros(len(self._lengths), dtype=np.bool_)
         used[heads] = used[tails] = True
@@ -71,7 +72,7 @@ class Halves:
         first = self._rows(query, parts, band)  # (parts, width): opposite each place of the query, from the diagonal on
         # What is opposite of the beginning's place a is the end's place `turn - a`: its rows are read backwards.
         width = band.width
-        padded = np.full((len(parts), 3 * width), MANY if first.dtype == np.uint8 else band.text + 1, dtype=first.dtype)
+        padded = np.full((len(parts), 3 * width), MANY, dtype=np.uint8)
         padded[:, width : 2 * width] = first[:, ::-1]
         windows = sliding_window_view(padded, width, axis=1)  # (parts, 2 width + 1, width)
         turn = len(query) - (self._lengths[heads] + self._lengths[tails]) + 2 * band.text
@@ -84,36 +85,33 @@ class Halves:
             least[batch] = np.ascontiguousarray(both.T).min(axis=0)  # many times faster than along a short axis
         return least
 
-    def _rows(self, query: str, parts: Rows, band: Band) -> NDArray[np.integer]:
+    def _rows(self, query: str, parts: Rows, band: Band) -> NDArray[np.uint8]:
         """Characters (parts, width) without a match where the query is cut at each place of the band.
 
-        Of a band that fits one word, bytes; a number above 63 may then be too small, but is above 63 still.
+        A number above 63 may be too small, but is above 63 still.
         """
-        words = -(-(band.width + STRIDE - 1) // 64)
         lengths = self._lengths[parts]
-        masks = self._masks(query, _blocks(lengths.max(initial=0)), words, band)
-        open_, matched = self._tree.walk(parts, masks)
+        open_, matched = self._tree.walk(parts, self._masks(query, _blocks(lengths.max(initial=0)), band))
         _shift(open_, matched, (lengths - STRIDE * np.maximum(0, _blocks(lengths) - 1)).astype(np.uint64))
-        octets = np.ascontiguousarray(~open_, dtype="<u8").view(np.uint8).reshape(words, len(parts), 8)
-        columns = np.ascontiguousarray(octets.transpose(0, 2, 1)).reshape(8 * words, len(parts))
-        gained = np.unpackbits(columns, axis=0, bitorder="little", count=band.width - 1)
-        rows = np.empty((band.width, len(parts)), dtype=np.uint8 if words == 1 else np.int32)
-        rows[0] = np.minimum(lengths - matched, MANY) if words == 1 else lengths - matched
+        octets = np.ascontiguousarray((~open_).astype("<u8").view(np.uint8).reshape(len(parts), 8).T)
+        gained = np.unpackbits(octets, axis=0, bitorder="little", count=band.width - 1)
+        rows = np.empty((band.width, len(parts)), dtype=np.uint8)
+        rows[0] = np.minimum(lengths - matched, MANY)
         for place in range(band.width - 1):
             np.subtract(rows[place], gained[place], out=rows[place + 1])
         return np.ascontiguousarray(rows.T)
 
-    def _masks(self, query: str, blocks: int, words: int, band: Band) -> NDArray[np.uint64]:
-        """Where the query has which character, (words, blocks, codes): for each block from its first diagonal on."""
+    def _masks(self, query: str, blocks: int, band: Band) -> NDArray[np.uint64]:
+        """Where the query has which character, (blocks, codes): for each block from its first diagonal on."""
         size = self._alphabet.size
-        bits = np.zeros((2 * size, max(STRIDE * blocks + 64 * words, band.text + len(query))), dtype=np.bool_)
+        bits = np.zeros((2 * size, max(STRIDE * blocks + 64, band.text + len(query))), dtype=np.bool_)
         numbers, places = self._alphabet.numbers(query), band.text + np.arange(len(query))
         bits[numbers, places] = True
         bits[size + numbers[::-1], places] = True
         bits[[size - 1, 2 * size - 1]] = False  # characters that no text has, and what follows the end of a part
         octets = np.packbits(bits, axis=1, bitorder="little")
-        windows = sliding_window_view(octets, 8 * words, axis=1)[:, :blocks]  # (codes, blocks, 8 words)
-        return np.ascontiguousarray(np.ascontiguousarray(windows).view("<u8").transpose(2, 1, 0))
+        windows = np.ascontiguousarray(sliding_window_view(octets, 8, axis=1)[:, :blocks])  # (codes, blocks, 8)
+        return np.ascontiguousarray(windows.view("<u8")[:, :, 0].T)
 
 
 class _Tree:
@@ -141,10 +139,10 @@ class _Tree:
         self._codes = np.ascontiguousarray(np.concatenate(following).T)  # (STRIDE, nodes)
 
     def walk(self, parts: Rows, masks: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """The window of each of `parts` in its last block, (words, n), and the matches (n,) that lie before it."""
-        words, blocks, codes = masks.shape
+        """The window (n,) of each of `parts` in its last block, and the matches (n,) that lie before it."""
+        blocks, codes = masks.shape
         if not blocks:  # nothing but empty parts
-            return np.full((words, len(parts)), ALL), np.zeros(len(parts), dtype=np.int64)
+            return np.full(len(parts), ALL), np.zeros(len(parts), dtype=np.int64)
         wanted = np.zeros(self._first[-1], dtype=np.bool_)
         wanted[self._last[parts]] = True
         for block in range(blocks - 1, -1, -1):
@@ -158,18 +156,18 @@ class _Tree:
         before = place[self._parents[nodes]]
         numbers = self._codes.take(nodes, axis=1).astype(np.int64)
         numbers[:, 1:] += np.repeat(np.arange(blocks) * codes, np.diff(starts))
-        found = masks.reshape(words, -1).take(numbers, axis=1)  # (words, STRIDE, nodes)
-        open_ = np.full((words, len(nodes)), ALL)  # bit 0: there the query's character finds a match
+        found = masks.ravel().take(numbers)  # (STRIDE, nodes)
+        open_ = np.full(len(nodes), ALL)  # bit 0: there the query's character finds a match
         matched = np.zeros(len(nodes), dtype=np.int64)
         for block in range(blocks):
             here = slice(starts[block], starts[block + 1])
-            window, passed = open_.take(before[here], axis=1), matched.take(before[here])
+            window, passed = open_.take(before[here]), matched.take(before[here])
             if block:
                 _shift(window, passed, np.uint64(STRIDE))
-            _advance(window, found[:, :, here])
-            open_[:, here], matched[here] = window, passed
+            _advance(window, found[:, here])
+            open_[here], matched[here] = window, passed
         last = place[self._last[parts]]
-        return open_.take(last, axis=1), matched.take(last)
+        return open_.take(last), matched.take(last)
 
 
 class Alphabet:
@@ -203,33 +201,20 @@ def _cut(text: str) -> int:
 
 
 def _advance(open_: NDArray[np.uint64], found: NDArray[np.uint64]) -> None:
-    """Take the next characters of each text, in place: (words, n), and where the query has them, (words, steps, n).
+    """Take the next characters of each text, in place: (n,), and where the query has them, (steps, n), overwritten.
 
     Of the open places up to a match, that with the match takes the turn of the next closed one: an addition's carry.
     """
     total = np.empty_like(open_)
-    if len(open_) == 1:
-        row, into = open_[0], total[0]
-        for match in found[0]:
-            np.bitwise_and(match, row, out=match)
-            np.add(row, match, out=into)
-            np.subtract(row, match, out=row)
-            np.bitwise_or(row, into, out=row)
-        return
-    for step in range(found.shape[1]):
-        match, carry = found[:, step] & open_, np.zeros(open_.shape[1], dtype=np.uint64)
-        for word in range(len(open_)):
-            np.add(open_[word], match[word], out=total[word])
-            over = total[word] < open_[word]
-            total[word] += carry
-            carry = (over | (total[word] < carry)).astype(np.uint64)
-        open_ -= match
-        open_ |= total
+    for match in found:
+        np.bitwise_and(match, open_, out=match)
+        np.add(open_, match, out=total)
+        np.subtract(open_, match, out=open_)
+        np.bitwise_or(open_, total, out=open_)
 
 
 def _shift(open_: NDArray[np.uint64], matched: NDArray[np.int64], by: np.uint64 | NDArray[np.uint64]) -> None:
     """Move the windows 0 to STRIDE places on, in place; matches that they leave behind are counted."""
-    matched += np.bitwise_count(~open_[0] & ((ONE << by) - ONE))
-    for word in range(len(open_)):
-        open_[word] >>= by
-        open_[word] |= (open_[word + 1] if word + 1 < len(open_) else ALL) << (BITS - by)  # by all 64 places: 0
+    matched += np.bitwise_count(~open_ & ((ONE << by) - ONE))
+    open_ >>= by
+    open_ |= ALL << (BITS - by)  # by all 64 places: 0

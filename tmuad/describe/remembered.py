@@ -7,7 +7,7 @@ need not wait for it.
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +38,25 @@ class TrainedFiles:
     curve: pd.DataFrame
 
 
-def drawn(labels: Sequence[str], image_ids: Sequence[str], keys: Sequence[str], params: FinetuneParams) -> list[int]:
+def drawn(
+    labels: Sequence[str],
+    image_ids: Sequence[str],
+    keys: Sequence[str],
+    settled: Collection[str],
+    params: FinetuneParams,
+) -> list[int]:
     """The crops that teach the classifier, as ascending positions in the lists, which name each crop's class and image.
 
-    Per class those of the images whose digest lies in the lowest `share`, as if drawn by lot; but at least `least_crops`
-    and at most `crops_per_class`, those of the smallest digests.
+    Per class those of the `settled` images whose digest lies in the lowest `share`; but at least `least_crops` and at most
+    `crops_per_class`, those of the smallest digests. Where the settled images have too few of a class, all are drawn from.
     """
     members: dict[str, list[int]] = {}
     for i in sorted(range(len(keys)), key=lambda i: (image_ids[i], keys[i])):
         members.setdefault(labels[i], []).append(i)
     chosen: list[int] = []
-    for mine in members.values():
+    for everyone in members.values():
+        early = [i for i in everyone if image_ids[i] in settled]
+        mine = early if len(early) >= params.least_crops else everyone
         chosen += mine[
             : lot.drawn([image_ids[i] for i in mine], params.share, params.least_crops, params.crops_per_class)
         ]

@@ -1,12 +1,15 @@
 """Fine-tune the object classifier on crops of the training split's named segments."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from tmuad.config import FinetuneParams, Params
 from tmuad.config_models import ClipFinetuneParams
 from tmuad.describe.remembered import TrainedFiles, drawn, trained_once
-from tmuad.engine import map_images
+from tmuad.engine import ImageRef, map_images
+from tmuad.lot import settled
 from tmuad.parquet import read_parquet, write_artifact
 from tmuad.segment.slots import scene_task
 from tmuad.stages.common import unit_images
@@ -19,10 +22,12 @@ def run(params: Params, unit: str) -> None:
         _finetune_clip(params, training, unit)
         return
     task = scene_task(params, unit)
-    rows = _training_rows(params, unit)
+    refs = unit_images(unit, params, ["train"])
+    rows = _training_rows(unit, refs)
     owners, candidates, labels = (rows[name].tolist() for name in ("image_id", "candidate", "label"))
     keys = [f"{image_id}:{candidate}" for image_id, candidate in zip(owners, candidates, strict=True)]
-    chosen = drawn(labels, owners, keys, training)
+    early = {refs[i].image_id for i in settled([ref.path.as_posix() for ref in refs])}
+    chosen = drawn(labels, owners, keys, early, training)
 
     def train() -> TrainedFiles:
         from tmuad.describe.finetune import finetune, packed
@@ -30,7 +35,7 @@ def run(params: Params, unit: str) -> None:
         size = training.crop_size
         crops = [np.zeros((0, size, size, 3), dtype=np.uint8)]
         mine = rows.iloc[chosen].groupby("image_id", sort=False)["candidate"]
-        images = [ref for ref in unit_images(unit, params, ["train"]) if ref.image_id in mine.groups]
+        images = [ref for ref in refs if ref.image_id in mine.groups]
         for ref, record in zip(images, map_images(task, images, params.data), strict=True):
             crops.append(record["crops"][mine.get_group(ref.image_id).to_numpy()])
         trained = finetune(np.concatenate(crops), [labels[i] for i in chosen], [keys[i] for i in chosen], training)
@@ -41,11 +46,11 @@ def run(params: Params, unit: str) -> None:
     _write_curves(trained.curve, paths)
 
 
-def _training_rows(params: Params, unit: str) -> pd.DataFrame:
-    """image_id, candidate and label of the named objects of the training split, in the images' order."""
+def _training_rows(unit: str, refs: Sequence[ImageRef]) -> pd.DataFrame:
+    """image_id, candidate and label of the named objects of the training images `refs`, in their order."""
     columns = ["image_id", "source", "candidate", "label"]
     segments = read_parquet(UnitPaths(unit).segments, columns).to_pandas()
-    order = {ref.image_id: i for i, ref in enumerate(unit_images(unit, params, ["train"]))}
+    order = {ref.image_id: i for i, ref in enumerate(refs)}
     rows: pd.DataFrame = segments[(segments["source"] == "grounded") & segments["image_id"].isin(order)]
     rows = rows.sort_values("image_id", key=lambda ids: ids.map(order), kind="stable")
     return rows.reset_index(drop=True)
