@@ -1,8 +1,7 @@
 """What compares a patch with normal ones: per layer the K-means centroids (Eq. 4), and the detector in its context.
 
-It is learnt from a bounded number of the training images, those with the smallest digests: as good as drawn by lot, the
-same whatever the order in which images came, and mostly the same when one more comes. What it says of an image that it
-has seen is then in the cache; see `PatchMaps`.
+It is learnt from a bounded number of the training images, drawn by lot (tmuad/lot.py): the same ones, mostly, when one
+more comes. What it says of an image that it has seen is then in the cache; see `PatchMaps`.
 """
 
 from collections.abc import Mapping, Sequence
