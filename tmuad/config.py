@@ -154,7 +154,7 @@ class PatchBankParams(Section):
     share: float = Field(
         1 / 3, gt=0, le=1
     )  # of the normal images teaches centroids and detector, at least and at most:
-    least_images: int = Field(32, ge=1)
+    least_images: int = Field(64, ge=1)
     most_images: int = Field(256, ge=1)
     max_patches: int = Field(40_000, ge=1)  # normal patches that a layer's fit looks at, drawn from these images
     distance_weight: float = Field(0.2, ge=0)  # of the bank's distances beside the detector's excess
