@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -116,3 +117,11 @@ def test_runs_of_another_size_are_refused(shape: tuple[int, int]) -> None:
         masks.decode(runs, shape)
     with pytest.raises(ValueError, match="different sizes"):
         masks.intersection(runs, masks.encode(np.ones(shape, dtype=np.bool_)))
+
+
+@given(MASKS, st.integers(1, 3))
+def test_eroded_and_dilated_as_scipy_does(mask: Bool, times: int) -> None:
+    before = mask.copy()
+    np.testing.assert_array_equal(masks.eroded(mask, times), ndi.binary_erosion(mask, iterations=times))
+    np.testing.assert_array_equal(masks.dilated(mask, times), ndi.binary_dilation(mask, iterations=times))
+    np.testing.assert_array_equal(mask, before)

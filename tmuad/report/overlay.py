@@ -41,10 +41,12 @@ def heat_overlay(
     if high is None:
         high = 2 * threshold - low if np.isfinite(threshold) and threshold > low else float(anomaly_map.max())
     span = max(high - low, 1e-9)
-    strength = np.clip((anomaly_map.astype(np.float32) - np.float32(low)) / np.float32(span), 0, 1)[..., None]
-    opacity = np.float32(_OPAQUE) * np.sqrt(strength)
-    blended = image * (1 - opacity) + _colours(strength[..., 0]) * opacity
-    result = np.rint(blended).astype(np.uint8)
+    strength = np.clip((anomaly_map.astype(np.float32) - np.float32(low)) / np.float32(span), 0, 1)
+    shade = np.rint(strength * _SHADES).astype(np.int32)
+    shown, heat = _layers()
+    blended = image * shown.take(shade)[..., None]
+    blended += heat.take(shade, axis=0)
+    result = np.rint(blended, out=blended).astype(np.uint8)
     return outline(result, anomaly_map > threshold, CONTOUR) if np.isfinite(threshold) else result
 
 
@@ -73,3 +75,10 @@ def _palette() -> NDArray[np.float32]:
     """Colours from none to full, (_SHADES + 1, 3)."""
     place = np.linspace(0, len(_STOPS) - 1, _SHADES + 1)
     return np.stack([np.interp(place, np.arange(len(_STOPS)), row) for row in _STOPS.T], axis=1).astype(np.float32)
+
+
+@cache
+def _layers() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Per shade, how much of the photograph shows through (_SHADES + 1,), and what is laid upon it (_SHADES + 1, 3)."""
+    opacity = np.float32(_OPAQUE) * np.sqrt(np.linspace(0, 1, _SHADES + 1, dtype=np.float32))
+    return 1 - opacity, _palette() * opacity[:, None]

@@ -13,7 +13,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from tmuad.config import ComponentsParams
-from tmuad.masks import Runs, encode
+from tmuad.masks import Runs, encode, eroded
 from tmuad.segment.foreground import background_distance, pixel_features
 
 THRESHOLD = 4.0  # Mahalanobis distance from which a pixel is foreground, at sensitivity 1
@@ -144,12 +144,15 @@ def describe_mask(
     """
     window, image_area = _window(mask), image_area or mask.size
     mask, features = mask[window], features[window]
-    interior = ndi.binary_erosion(mask, iterations=2)
+    interior = eroded(mask, 2)
     pixels = features[interior if interior.sum() >= 12 else mask]  # the rim mixes in the background
     mean, spread = pixels.mean(axis=0), pixels.std(axis=0)
     rows, cols = np.nonzero(mask)
-    cov = np.cov(np.stack((rows, cols)), ddof=0) + np.eye(2) / 12  # moments of unit squares: even one pixel has an area
-    minor, major = np.linalg.eigvalsh(cov)
+    y, x = rows - rows.mean(), cols - cols.mean()
+    square = 1 / 12  # moment of a pixel: even one has an area
+    yy, xx, xy = y @ y / len(y) + square, x @ x / len(x) + square, x @ y / len(x)
+    half = np.hypot((yy - xx) / 2, xy)
+    minor, major = (yy + xx) / 2 - half, (yy + xx) / 2 + half
     # Area over the area of the ellipse with the same second moments: 1 for a disc, 0.95 for a square, less with bays.
     solidity = len(rows) / (4 * np.pi * np.sqrt(minor * major))
     log_area = np.log(len(rows) / image_area)

@@ -82,9 +82,11 @@ def _modes(points: NDArray[np.float64], rounds: int = 12) -> NDArray[np.int64]:
         # The 95th percentile rather than the farthest point: a lone speck is no mode.
         centres.append(points[np.argsort(gap, kind="stable")[int(0.95 * (len(points) - 1))]])
     centre = np.array(centres)
-    assigned = np.zeros(len(points), dtype=np.int64)
+    assigned = np.full(len(points), -1)
     for _ in range(rounds):
-        assigned = ((points[:, None] - centre[None]) ** 2).sum(axis=2).argmin(axis=1)
+        before, assigned = assigned, ((points[:, None] - centre[None]) ** 2).sum(axis=2).argmin(axis=1)
+        if (assigned == before).all():
+            break
         for mode in range(MODES):
             if (members := points[assigned == mode]).size:
                 centre[mode] = members.mean(axis=0)

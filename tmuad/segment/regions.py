@@ -69,15 +69,14 @@ class RegionSegmenter:
 
 
 def _region(mask: NDArray[np.bool_], lab: NDArray[np.float32], index: NDArray[np.int_]) -> Region:
-    import scipy.ndimage as ndi
-
-    window = tuple(
-        slice(max(0, used[0] - RING), used[-1] + 1 + RING)
-        for used in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    )
+    rows, columns = (np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0))  # the first and the last
+    window = tuple(slice(max(0, first - RING), last + 1 + RING) for first, last in (rows, columns))
     inside, colours = mask[window], lab[window]
-    ring = ndi.binary_dilation(inside, iterations=RING) & ~inside
+    ring = masks.dilated(inside, RING) & ~inside
     contrast = float(np.linalg.norm(colours[inside].mean(axis=0) - colours[ring].mean(axis=0))) if ring.any() else 0.0
-    full = mask[index][:, index]
-    runs = masks.encode(full)
-    return Region(runs, masks.area(runs), masks.box(runs, (full.shape[0], full.shape[1])), contrast / (contrast + 20))
+    runs = masks.encode(mask[:, index][index])  # whole rows last: they are copied as they are
+    (y0, y1), (x0, x1) = (
+        (int(np.searchsorted(index, first, "left")), int(np.searchsorted(index, last, "right")))
+        for first, last in (rows, columns)
+    )
+    return Region(runs, masks.area(runs), (x0, y0, x1, y1), contrast / (contrast + 20))
