@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import tmuad.score.judge as judging
 from tmuad import masks
 from tmuad.config import DecideParams, FuseParams
 from tmuad.describe.description import ImageDescription, describe
@@ -60,11 +61,39 @@ def peak(y: int, x: int, value: float = 30.0) -> NDArray[np.float32]:
     return grid
 
 
-def test_the_threshold_is_that_of_the_normal_images_own_scores() -> None:
-    scores = [judge(r, NOTHING, SHAPE, CALIBRATION, FUSE).score for r in NORMALS]
-    assert CALIBRATION.normal_scores == tuple(sorted(scores))
-    assert CALIBRATION.threshold == choose_threshold(np.array(scores), 0.2)[0]
-    assert sum(s > CALIBRATION.threshold for s in scores) <= 0.2 * 30
+def test_the_threshold_is_that_of_scores_under_the_other_images_standardisation() -> None:
+    rest = [calibrate(NORMALS[:i] + NORMALS[i + 1 :], SHAPE, FUSE, DECIDE) for i in range(len(NORMALS))]
+    scores = [judge(r, NOTHING, SHAPE, others, FUSE).score for r, others in zip(NORMALS, rest, strict=True)]
+    assert CALIBRATION.normal_scores == pytest.approx(sorted(scores))
+    assert CALIBRATION.threshold == pytest.approx(choose_threshold(np.array(scores), 0.2)[0])
+    alone = calibrate(NORMALS[:1], SHAPE, FUSE, DECIDE)
+    assert alone.normal_scores == (judge(NORMALS[0], NOTHING, SHAPE, alone, FUSE).score,)
+
+
+def heavy_tailed(rng: np.random.Generator) -> BankResult:
+    """A normal image of which any bank may say rather much."""
+    found = [missing(float(rng.uniform(0.2, 1)))] if rng.random() < 0.15 else []
+    patches, distances = rng.lognormal(0, 1, (4, 4)), rng.lognormal(0, 1, 4)
+    return result(patches.astype(np.float32), tuple(distances.tolist()), tuple(found))
+
+
+def test_few_held_out_images_keep_the_promise_as_well() -> None:
+    """With n of them and the highest as threshold, at most 1 of n + 1 new ones lies above."""
+    rng, n, new, repeats = np.random.default_rng(0), 5, 10, 150
+    above = 0
+    for _ in range(repeats):
+        calibration = calibrate([heavy_tailed(rng) for _ in range(n)], SHAPE, FUSE, DECIDE)
+        above += sum(judge(heavy_tailed(rng), NOTHING, SHAPE, calibration, FUSE).anomalous for _ in range(new))
+    assert 0.05 < above / (new * repeats) <= 1 / (n + 1)  # 0.3 if each helped to judge itself
+
+
+@pytest.mark.parametrize("parts", [4, 30])
+def test_more_images_than_parts_are_scored_by_parts(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "PARTS", parts)
+    found = calibrate(NORMALS, SHAPE, FUSE, DECIDE)
+    assert len(found.normal_scores) == len(NORMALS) and found.scale == CALIBRATION.scale
+    assert found.threshold == pytest.approx(CALIBRATION.threshold, rel=0.1)
+    assert (found.normal_scores == CALIBRATION.normal_scores) == (parts == 30)
 
 
 def test_a_normal_image_is_good_and_an_odd_one_anomalous() -> None:

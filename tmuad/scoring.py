@@ -170,9 +170,8 @@ def card(outcome: Outcome) -> str:
     lines = [
         f"{outcome['verdict'].upper():10} {outcome['image']}   score {outcome['score']:.2f}, threshold {threshold}"
     ]
-    lines += (
-        [f"           - {reason['sentence']}" for reason in outcome["reasons"]] if outcome["verdict"] != "good" else []
-    )
+    if outcome["verdict"] != "good":  # two places that look unusual may be called alike: once is enough
+        lines += [f"           - {said}" for said in dict.fromkeys(reason["sentence"] for reason in outcome["reasons"])]
     if outcome["score"] > 0:
         shares = ", ".join(f"{bank} {share:.0%}" for bank, share in outcome["shares"].items())
         lines.append(f"           shares: {shares}")

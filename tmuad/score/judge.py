@@ -25,6 +25,7 @@ from tmuad.score.fuse import (
 )
 from tmuad.score.text import Finding, weigh
 
+PARTS = 64  # in which held-out images are scored by the others' standardisation; one by one if there are no more
 MAX_APPEARANCE = 3  # unusual regions that are named; the map shows all
 
 
@@ -51,17 +52,52 @@ def calibrate(
     by_class: bool = True,
 ) -> Calibration:
     """Standardise the banks and set the threshold on held-out normal images; `by_class`: the unit has object classes."""
-    reliability = reliability_of([r.findings for r in normals])
-    maxima: dict[str, list[float]] = {bank: [] for bank in BANKS}
-    for result in normals:
-        for bank, values in result.maps(shape, reliability).items():
-            maxima[bank].append(float(values.max()))
-    centre, scale = standardisation({bank: np.array(values) for bank, values in maxima.items()})
-    unset = (np.nan,) * len(normals)
-    draft = Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, unset, by_class=by_class)
-    scores = sorted(float(fuse(r.maps(shape, reliability), draft, fusion).max()) for r in normals)
+    return calibrate_each(normals, shape, fusion, decide, by_class)[0]
+
+
+def calibrate_each(
+    normals: Sequence[BankResult],
+    shape: tuple[int, int],
+    fusion: FuseParams,
+    decide: DecideParams,
+    by_class: bool = True,
+) -> tuple[Calibration, list[Calibration]]:
+    """As `calibrate`, and for each of `normals` the calibration that it is judged by: its banks are standardised by others.
+
+    The threshold is that of the scores they get so. An image that takes part in its own standardisation never looks as
+    strange as a new one, and the promise would be broken.
+    """
+    strongest = {bank: np.array([_maximum(r, bank, shape) for r in normals]) for bank in ("objects", "patches")}
+
+    def draft(kept: Sequence[int]) -> Calibration:
+        results = [normals[i] for i in kept]
+        reliability = reliability_of([r.findings for r in results])
+        said = [weigh(r.findings, reliability) for r in results]
+        text = np.array([found[0].strength if found else 0.0 for found in said])
+        centre, scale = standardisation({"text": text, **{bank: values[kept] for bank, values in strongest.items()}})
+        unset = (np.nan,) * len(kept)
+        return Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, unset, by_class=by_class)
+
+    everyone = range(len(normals))
+    final = draft(list(everyone))
+    parts = min(len(normals), PARTS)
+    # Of a single image there are no others.
+    rest = (
+        [draft([i for i in everyone if i % parts != part]) for part in range(parts)] if parts > 1 else [final] * parts
+    )
+    own = [rest[i % parts] for i in everyone]
+    scores = [_score(result, others, shape, fusion) for result, others in zip(normals, own, strict=True)]
     threshold, warning = choose_threshold(np.array(scores), decide.false_alarm_rate)
-    return replace(draft, threshold=threshold, normal_scores=tuple(scores), warning=warning)
+    final = replace(final, threshold=threshold, normal_scores=tuple(sorted(scores)), warning=warning)
+    return final, [replace(others, threshold=threshold) for others in own]
+
+
+def _score(result: BankResult, calibration: Calibration, shape: tuple[int, int], fusion: FuseParams) -> float:
+    return float(fuse(result.maps(shape, calibration.reliability), calibration, fusion).max())
+
+
+def _maximum(result: BankResult, bank: str, shape: tuple[int, int]) -> float:
+    return float(result.map_of(bank, shape, {}).max())
 
 
 def judge(

@@ -12,7 +12,7 @@ from tmuad.parallel import fork_map
 from tmuad.parquet import read_parquet, write_parquet
 from tmuad.score.banks import BankResult
 from tmuad.score.fuse import BANKS
-from tmuad.score.judge import calibrate, judge, subset_score
+from tmuad.score.judge import calibrate_each, judge, subset_score
 from tmuad.score.sentences import load_names
 from tmuad.score.table import read_results, score_row, verdict_row, worded_findings
 from tmuad.stages.common import shape_of, unit_images
@@ -32,13 +32,15 @@ def run(params: Params, unit: str) -> None:
     held_out = {ref.image_id for ref in unit_images(unit, params, ["validation"])}
     normals = [r for r in results if r.image_id in held_out]
     by_class = any(description.classes for description in descriptions.values())
-    calibration = calibrate(normals, shape, params.fuse, params.decide.of(unit), by_class)
+    calibration, own = calibrate_each(normals, shape, params.fuse, params.decide.of(unit), by_class)
+    judged_by = {result.image_id: others for result, others in zip(normals, own, strict=True)}
     calibration.save(paths.calibration)
     if calibration.warning:
         log.warning("%s: %s", unit, calibration.warning)
 
     def rows(result: BankResult) -> tuple[Row, Row, list[Row]]:
-        verdict = judge(result, descriptions[result.image_id], shape, calibration, params.fuse)
+        by = judged_by.get(result.image_id, calibration)
+        verdict = judge(result, descriptions[result.image_id], shape, by, params.fuse)
         pairs = {f"{a}+{b}": subset_score(verdict.terms, (a, b)) for a, b in itertools.combinations(BANKS, 2)}
         score = score_row(verdict, calibration.p_value(verdict.score), pairs)
         return score, verdict_row(verdict, result.nearest), worded_findings(verdict, names, shape)
