@@ -93,10 +93,14 @@ def run(*arguments):
 
 
 def test_a_card_made_now_says_what_the_stages_decided(explainer):
-    stored = query(Path("reports/tmuad.duckdb"), "SELECT * FROM verdicts JOIN images USING (unit, image_id)")
+    stored = query(
+        Path("reports/tmuad.duckdb"),
+        "SELECT * FROM verdicts JOIN images USING (unit, image_id) WHERE split = 'test' ORDER BY path",
+    )
+    assert len(stored) >= 3
     reasons = query(Path("reports/tmuad.duckdb"), "SELECT image_id, rank, sentence FROM findings ORDER BY rank")
     context = query(Path("reports/tmuad.duckdb"), "FROM context").set_index("image_id")
-    for row in stored.iloc[::3].itertuples():
+    for row in stored.iloc[:: max(1, len(stored) // 8)].itertuples():
         card, _ = explainer.explain(row.path)
         assert (card.image_id, card.verdict) == (row.image_id, row.verdict)
         assert card.score == pytest.approx(row.score, rel=1e-4) and card.threshold == pytest.approx(row.threshold)
