@@ -61,13 +61,9 @@ def outline(image: Picture, mask: NDArray[np.bool_], colour: tuple[int, int, int
 
 def heat_palette(levels: int) -> Picture:
     """The colours of the heat map from none to full, (levels, 3)."""
-    colours: Picture = np.rint(_colours(np.linspace(0, 1, levels, dtype=np.float32)[None])[0]).astype(np.uint8)
+    shade = np.rint(np.linspace(0, 1, levels, dtype=np.float32) * _SHADES).astype(np.int32)
+    colours: Picture = np.rint(_palette()[shade]).astype(np.uint8)
     return colours
-
-
-def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) in 0..1 -> (H, W, 3) in 0..255."""
-    return _palette().take(np.rint(strength * _SHADES).astype(np.int32), axis=0)
 
 
 @cache

@@ -35,7 +35,7 @@ class Calibration:
     reliability: dict[str, float]  # "class/attribute" -> 0..1; 1 where nothing is listed
     threshold: float  # an image that scores above is anomalous
     false_alarm_rate: float  # promised
-    normal_scores: tuple[float, ...]  # S_image of the held-out images, ascending
+    normal_scores: tuple[float, ...]  # S_image of the held-out images under the others' scales, ascending
     warning: str = ""
     by_class: bool = True  # whether the unit has object classes; without, the object bank compares mere regions
 

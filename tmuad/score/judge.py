@@ -67,13 +67,12 @@ def calibrate_each(
     The threshold is that of the scores they get so. An image that takes part in its own standardisation never looks as
     strange as a new one, and the promise would be broken.
     """
-    strongest = {bank: np.array([_maximum(r, bank, shape) for r in normals]) for bank in ("objects", "patches")}
+    strongest = {bank: np.array([_maximum(r, bank, shape, {}) for r in normals]) for bank in ("objects", "patches")}
 
     def draft(kept: Sequence[int]) -> Calibration:
         results = [normals[i] for i in kept]
         reliability = reliability_of([r.findings for r in results])
-        said = [weigh(r.findings, reliability) for r in results]
-        text = np.array([found[0].strength if found else 0.0 for found in said])
+        text = np.array([_maximum(r, "text", shape, reliability) if r.findings else 0.0 for r in results])
         centre, scale = standardisation({"text": text, **{bank: values[kept] for bank, values in strongest.items()}})
         unset = (np.nan,) * len(kept)
         return Calibration(centre, scale, reliability, np.inf, decide.false_alarm_rate, unset, by_class=by_class)
@@ -96,8 +95,8 @@ def _score(result: BankResult, calibration: Calibration, shape: tuple[int, int],
     return float(fuse(result.maps(shape, calibration.reliability), calibration, fusion).max())
 
 
-def _maximum(result: BankResult, bank: str, shape: tuple[int, int]) -> float:
-    return float(result.map_of(bank, shape, {}).max())
+def _maximum(result: BankResult, bank: str, shape: tuple[int, int], reliability: dict[str, float]) -> float:
+    return float(result.map_of(bank, shape, reliability).max())
 
 
 def judge(
