@@ -77,6 +77,9 @@ def measure(count: int, folder: Path) -> None:
         while not page.evaluate("document.querySelectorAll('.tile').length > 0"):
             page.wait_for_timeout(20)
         print(f"  first tiles after {time.perf_counter() - start:.1f} s", flush=True)
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        print(f"  first contentful paint after {paint / 1000:.1f} s of the page's own clock", flush=True)
         whole = f"{count:,} images of {count:,}"
         while not page.evaluate("document.querySelector('#count').textContent").startswith(whole):
             page.wait_for_timeout(100)
