@@ -4,9 +4,9 @@
     python benchmarks/memory.py --tables 20000 100000
 
 Features are drawn per image from its number, in the shapes of the embedded encoder at 448 px (two layers of patches, 12
-objects and 40 regions of 101 channels), and never held by the benchmark itself: the banks are given iterators, as the
-stage gives them from the cache. Printed are the high-water mark of the whole process, that before the fit (imports), and
-the rows that the object bank held.
+objects with portraits and 40 regions of 101 channels), and never held by the benchmark itself: the banks are given
+iterators, as the stage gives them from the cache. Printed are the high-water mark of the whole process, that before the
+fit (imports), and the rows that the object bank held.
 
 With --tables: what the stages that read a unit's scores and descriptions whole (fuse, evaluate, gallery) hold of so many
 images, each as demo.hardware_kit has it (12 objects with masks, 28 x 28 distances), and by the slope of a million.
@@ -27,6 +27,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from tmuad.banks.objects import Labelled
+from tmuad.encode.portraits import LENGTH
+
 CHANNELS, WIDE, OBJECT = 97, 49, 101
 CLASSES = [f"class-{i}" for i in range(4)]
 
@@ -37,10 +40,15 @@ def patches(number: int, side: int) -> dict[str, NDArray[np.float16]]:
     return {"detail": detail, "surface": detail[::2, ::2, :WIDE].copy()}
 
 
-def objects(count: int, per_image: int) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+def objects(count: int, per_image: int) -> Iterator[Labelled]:
+    """12 an image are objects of classes, with portraits; more are regions, which have neither."""
+    by_class = per_image == 12
     for number in range(count):
-        rows = np.random.default_rng([number, per_image]).normal(size=(per_image, OBJECT)).astype(np.float32)
-        yield [CLASSES[i % 4] if per_image == 12 else "" for i in range(per_image)], rows
+        rng = np.random.default_rng([number, per_image])
+        rows = rng.normal(size=(per_image, OBJECT)).astype(np.float32)
+        portraits = rng.normal(size=(per_image, LENGTH)).astype(np.float32) / np.float32(LENGTH**0.5)
+        labels = [CLASSES[i % 4] if by_class else "" for i in range(per_image)]
+        yield Labelled(labels, rows, portraits if by_class else None)
 
 
 def peak() -> float:

@@ -11,7 +11,7 @@ from tmuad.banks.bounded import Bounded
 from tmuad.banks.centroids import nearest
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
 from tmuad.banks.index import FEWEST, Index, compressed
-from tmuad.banks.objects import ObjectBank
+from tmuad.banks.objects import Labelled, ObjectBank
 from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.patches import PatchBank
 from tmuad.config import ObjectBankParams, PatchBankParams
@@ -77,9 +77,9 @@ def test_patch_banks_survive_their_files(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_object_banks_survive_their_files(kind: str, tmp_path: Path) -> None:
     params = ObjectBankParams.model_validate({"clusters": 200, "dimensions": 8, "index": kind})
-    images = [(["nut"] * 10, unit(i, 10, 12)) for i in range(30)]
+    images = [Labelled(["nut"] * 10, unit(i, 10, 12)) for i in range(30)]
     bank, flat = ObjectBank.fit(images, params), ObjectBank.fit(images, ObjectBankParams(clusters=200, dimensions=8))
-    bank = bank.calibrate([(["nut"] * 10, unit(99, 10, 12))])
+    bank = bank.calibrate([Labelled(["nut"] * 10, unit(99, 10, 12))])
     bank.save(tmp_path / "one")
     query = (["nut"] * 40, unit(7, 40, 12))
     np.testing.assert_array_equal(ObjectBank.load(tmp_path / "one").distances(*query), bank.distances(*query))

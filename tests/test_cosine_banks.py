@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmuad.banks.cosine import CosineObjectBank, CosinePatchBank
-from tmuad.banks.objects import ObjectBank
+from tmuad.banks.objects import Labelled, ObjectBank
 from tmuad.banks.patch_model import PatchImage
 from tmuad.banks.slots import fit_object_bank, load_object_bank, load_patch_bank
 from tmuad.config import ObjectBankParams, PatchBankParams
@@ -96,14 +96,14 @@ def test_no_image_no_patch_bank() -> None:
 def test_object_distances_are_one_less_the_largest_cosine(known: int, asked: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, query = rng.normal(size=(known, 4)).astype(np.float32), rng.normal(size=(asked, 4)).astype(np.float32)
-    bank = CosineObjectBank.fit([([""] * known, rows)], OBJECTS)
+    bank = CosineObjectBank.fit([Labelled([""] * known, rows)], OBJECTS)
     assert np.allclose(bank.distances([""] * asked, query), slow(query, rows) if asked else [], atol=1e-5)
     assert not bank.by_class
 
 
 def test_objects_where_normal_images_show_none(tmp_path: Path) -> None:
     empty = np.zeros((0, 4), np.float32)
-    bank = CosineObjectBank.fit([([], empty)], OBJECTS)
+    bank = CosineObjectBank.fit([Labelled([], empty)], OBJECTS)
     assert bank.distances(["", ""], np.ones((2, 4), np.float32)).tolist() == [1, 1]
     bank.save(tmp_path / "o")
     assert isinstance(load_object_bank(tmp_path / "o"), CosineObjectBank)
@@ -117,7 +117,7 @@ def test_named_objects_are_compared_with_their_own_class(tmp_path: Path) -> None
 
     def objects_of(images: list[object], by_class: bool):
         calls.append(by_class)
-        yield (labels if by_class else [""] * 12), rows
+        yield Labelled(labels if by_class else [""] * 12, rows)
 
     named = fit_object_bank(objects_of, [], OBJECTS.model_copy(update={"segments": "named"}))
     assert named.by_class and calls == [True]
@@ -135,7 +135,7 @@ def test_named_objects_where_there_are_none_are_the_open_segments() -> None:
     rows = np.eye(3, dtype=np.float32)
 
     def objects_of(images: list[object], by_class: bool):
-        yield ([], rows[:0]) if by_class else ([""] * 3, rows)
+        yield Labelled([], rows[:0]) if by_class else Labelled([""] * 3, rows)
 
     bank = fit_object_bank(objects_of, [], OBJECTS.model_copy(update={"segments": "named"}))
     assert not bank.by_class and bank.distances([""], rows[:1]) == pytest.approx(0, abs=1e-6)
@@ -144,7 +144,7 @@ def test_named_objects_where_there_are_none_are_the_open_segments() -> None:
 def test_the_file_says_which_bank_it_is(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 6)).astype(np.float32)
-    ObjectBank.fit([(["a"] * 20, features)], ObjectBankParams()).save(tmp_path / "whitened")
+    ObjectBank.fit([Labelled(["a"] * 20, features)], ObjectBankParams()).save(tmp_path / "whitened")
     assert isinstance(load_object_bank(tmp_path / "whitened"), ObjectBank)
     (tmp_path / "broken").write_bytes(b"no")
     for load in (load_object_bank, load_patch_bank):

@@ -72,6 +72,12 @@ def test_moments_equal_those_of_the_pixels(mask: Bool) -> None:
     assert masks.moments(masks.encode(mask), mask.shape) == (len(x), float((x + 0.5).sum()), float((y + 0.5).sum()))
 
 
+@given(MASKS)
+def test_second_moments_equal_those_of_the_pixels(mask: Bool) -> None:
+    y, x = np.nonzero(mask)
+    assert masks.second_moments(masks.encode(mask), mask.shape) == ((x * x).sum(), (y * y).sum(), (x * y).sum())
+
+
 @given(st.lists(arrays(np.bool_, (5, 7)), max_size=4))
 def test_boxes_of_many_equal_those_of_each(many: list[Bool]) -> None:
     runs = [masks.encode(mask) for mask in many]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tmuad.banks.objects import CLIP, FEWEST, Group, ObjectBank, _nearest
+from tmuad.banks.objects import CLIP, FEWEST, Group, Labelled, ObjectBank, _nearest
 from tmuad.config import ObjectBankParams
 from tmuad.errors import ArtifactError
 
@@ -20,10 +20,10 @@ def rows(seed: int, n: int, shift: float = 0.0) -> NDArray[np.float32]:
     return (np.random.default_rng(seed).normal(size=(n, D)) + shift).astype(np.float32)
 
 
-def images(seed: int, count: int, *classes: str) -> list[tuple[list[str], NDArray[np.float32]]]:
+def images(seed: int, count: int, *classes: str) -> list[Labelled]:
     """Each image shows one object of each class; classes look different."""
     return [
-        (list(classes), np.stack([rows(seed * 1000 + i, 1, 5.0 * k)[0] for k in range(len(classes))]))
+        Labelled(list(classes), np.stack([rows(seed * 1000 + i, 1, 5.0 * k)[0] for k in range(len(classes))]))
         for i in range(count)
     ]
 
@@ -93,14 +93,14 @@ def test_a_class_of_too_few_objects_has_no_group(count: int, known: list[str]) -
 
 
 def test_no_object_at_all_is_an_empty_bank_that_survives_its_file(tmp_path: Path) -> None:
-    bank = ObjectBank.fit([([], np.zeros((0, D), np.float32))] * 3, PARAMS)
+    bank = ObjectBank.fit([Labelled([], np.zeros((0, D), np.float32))] * 3, PARAMS)
     assert bank.groups == {}
     bank.save(tmp_path / "object_bank.safetensors")
     assert ObjectBank.load(tmp_path / "object_bank.safetensors").groups == {}
 
 
 def test_regions_without_a_class_are_one_group() -> None:
-    regions = ObjectBank.fit([([""] * 3, rows(i, 3)) for i in range(10)], PARAMS)
+    regions = ObjectBank.fit([Labelled([""] * 3, rows(i, 3)) for i in range(10)], PARAMS)
     assert list(regions.groups) == [""] and not regions.by_class
     assert ObjectBank.fit(images(0, 10, "nut"), PARAMS).by_class
 
@@ -111,7 +111,7 @@ def test_more_objects_than_clusters_become_k_centroids_the_same_each_time() -> N
     centroids = bank.groups["nut"].centroids
     assert centroids.shape == (5, 4)
     assert centroids.tobytes() == again.groups["nut"].centroids.tobytes()
-    own = bank.groups["nut"].distances(np.stack([f[0] for _, f in many]))
+    own = bank.groups["nut"].distances(np.stack([f[0] for _, f, _ in many]))
     assert abs(own.mean()) < 0.1  # none is ignored here: a centroid is no object
 
 
@@ -128,7 +128,7 @@ def test_the_order_of_images_changes_little(order: list[int]) -> None:
 def test_calibration_takes_what_held_out_images_show_and_leaves_other_classes() -> None:
     bank = ObjectBank.fit(images(0, 40, "nut", "bolt"), PARAMS)
     calibrated = bank.calibrate(images(1, 20, "nut"))
-    held_out = np.stack([f[0] for _, f in images(1, 20, "nut")])
+    held_out = np.stack([f[0] for _, f, _ in images(1, 20, "nut")])
     assert calibrated.groups["nut"].distances(held_out).mean() == pytest.approx(0, abs=1e-3)
     assert calibrated.groups["bolt"] is bank.groups["bolt"]
     assert bank.calibrate([]).groups == bank.groups

@@ -564,7 +564,7 @@ def test_a_disk_that_fills_up_during_a_run(fitted_workspace: Path, tmp_path: Pat
         folder, ballast = copy(fitted_workspace, tmp_path / "small/ws"), tmp_path / "small/ballast"
         arrive(folder, "one.png", "two.png")
         images, before = all_images(folder), state(folder)
-        ballast.write_bytes(bytes(shutil.disk_usage(folder).free - 180 * 1024))
+        ballast.write_bytes(bytes(shutil.disk_usage(folder).free - 300 * 1024))
         refit = ("-m", "flows.command", "refit", "--unit", UNIT)
         done = python(folder, *refit, check=False, PYTHONDONTWRITEBYTECODE="1")
         assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr

@@ -139,7 +139,8 @@ class ObjectBankParams(Section):
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
     index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
-    max_memory: int = Field(12, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
+    portrait_weight: float = Field(0.5, ge=0, le=1)  # of portraits in the distance of an object of a class; 0: none
+    max_memory: int = Field(24, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
     seed: int = Field(0, ge=0)
 
 

@@ -180,7 +180,7 @@ def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult])
     again = []
     for result in results:
         record, description = records[result.image_id], fitted.descriptions[result.image_id]
-        labels, features = object_features(record, description) if bank.by_class else region_features(record)
+        asked = object_features(record, description) if bank.by_class else region_features(record)
         shown = [o.runs for o in description.objects] if bank.by_class else fitted.regions.get(result.image_id, [])
-        again.append(replace(result, regions=shown, region_distance=bank.distances(labels, features)))
+        again.append(replace(result, regions=shown, region_distance=bank.distances(*asked)))
     return again, bank.by_class

@@ -108,7 +108,7 @@ class CosineObjectBank:
     @classmethod
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "CosineObjectBank":
         """From the objects of each normal training image; K centroids per class."""
-        rows = Bounded(params.max_memory).fill(images)
+        rows = Bounded(params.max_memory).fill((many.labels, many.features) for many in images)
         with one_thread():
             return cls(
                 {
@@ -121,7 +121,7 @@ class CosineObjectBank:
         """The same bank: nothing in it depends on what distance is usual."""
         return self
 
-    def distances(self, labels: Sequence[str], features: ObjectFeatures) -> Matrix:
+    def distances(self, labels: Sequence[str], features: ObjectFeatures, portraits: Matrix | None = None) -> Matrix:
         """(n,): Eq. 3's 1 - cosine to the nearest centroid of its class; 1 for a class that no normal image shows."""
         distance = np.ones(len(features), dtype=np.float32)
         for name, centroids in self.groups.items():

@@ -2,12 +2,14 @@
 
 A class of objects is compared with itself alone: a nut with nuts. In a category without object classes, the regions of the
 open segmenter form one group. Distances are Euclidean in whitened principal axes; cosine, as printed, would ignore how far
-a hand-made feature lies from the mean, which is what tells a strong defect.
+a hand-made feature lies from the mean, which is what tells a strong defect. The objects of a class are compared by their
+portraits besides (`portraits.py`); what counts is the mean of both.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +19,23 @@ from threadpoolctl import threadpool_limits
 from tmuad.banks.bounded import Bounded
 from tmuad.banks.centroids import Matrix, load_tensors, take, take_centroids
 from tmuad.banks.index import Centroids, Index, array_of, compressed, tensor_name
+from tmuad.banks.portraits import KnownPortraits
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
 from tmuad.parquet import write_artifact
-
-Labelled = tuple[Sequence[str], ObjectFeatures]  # classes (n) and features (n, D) of the objects of one image
 
 REGION = ""  # the group of regions without a class
 FEWEST = 8  # objects of a class; with fewer nothing is known of their variety
 CLIP = 8.0  # standard deviations: beyond, a channel says no more
 BLOCK = 1024  # rows compared with the bank at once
+
+
+class Labelled(NamedTuple):
+    """The objects of one image."""
+
+    labels: Sequence[str]  # (n) classes
+    features: ObjectFeatures  # (n, D)
+    portraits: Matrix | None = None  # (n, LENGTH), where the objects have some
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,8 @@ class ObjectBank:
     """M_O of one unit: a group per object class."""
 
     groups: dict[str, Group]
+    portraits: dict[str, KnownPortraits] = field(default_factory=dict)  # of the groups that have some
+    portrait_weight: float = 0.0  # their share in an object's distance
 
     @property
     def by_class(self) -> bool:
@@ -87,52 +98,86 @@ class ObjectBank:
     def fit(cls, images: Iterable[Labelled], params: ObjectBankParams) -> "ObjectBank":
         """From the objects of each normal training image; a class with fewer than FEWEST has no group."""
         with threadpool_limits(1):  # a sum's order, and so its last bits, may depend on the number of threads
-            rows = Bounded(params.max_memory).fill(images)
-            return cls({name: Group.fit(rows[name], params) for name in sorted(rows) if len(rows[name]) >= FEWEST})
+            rows, portraits = _bounded(images, params.max_memory)
+            names = [name for name in sorted(rows) if len(rows[name]) >= FEWEST]
+            groups = {name: Group.fit(rows[name], params) for name in names}
+            if not params.portrait_weight:
+                return cls(groups)
+            known = {name: KnownPortraits.fit(portraits[name], params) for name in names if portraits[name].size}
+            return cls(groups, known, params.portrait_weight)
 
     def calibrate(self, images: Iterable[Labelled], max_memory: int = ObjectBankParams().max_memory) -> "ObjectBank":
         """The same bank, level and spread learnt from held-out normal images; a class they do not show stays as it is.
 
         At most `max_memory` MB of their features are held; see `Bounded`.
         """
-        rows = Bounded(max_memory).fill(images)
-        groups = dict(self.groups)
+        rows, portraits = _bounded(images, max_memory)
+        groups, known = dict(self.groups), dict(self.portraits)
         for name, group in self.groups.items():
-            held_out = rows.get(name)
-            if held_out is not None and len(held_out) >= FEWEST:
-                groups[name] = group.calibrated(_nearest(group.whiten(held_out), group.centroids))
-        return ObjectBank(groups)
+            if name not in rows or len(rows[name]) < FEWEST:
+                continue
+            groups[name] = group.calibrated(_nearest(group.whiten(rows[name]), group.centroids))
+            if name in known:
+                known[name] = known[name].calibrated(known[name].nearest(portraits[name]))
+        return replace(self, groups=groups, portraits=known)
 
-    def distances(self, labels: Sequence[str], features: ObjectFeatures) -> Matrix:
+    def distances(self, labels: Sequence[str], features: ObjectFeatures, portraits: Matrix | None = None) -> Matrix:
         """(n,): how unusual each object is for its class; 0 for a class the bank does not know."""
         distance = np.zeros(len(labels), dtype=np.float32)
         for name, group in self.groups.items():
             mine = np.array([label == name for label in labels], dtype=np.bool_)
-            if mine.any():
-                distance[mine] = group.distances(features[mine])
+            if not mine.any():
+                continue
+            distance[mine] = group.distances(features[mine])
+            if portraits is not None and name in self.portraits:
+                weight = np.float32(self.portrait_weight)
+                distance[mine] += weight * (self.portraits[name].distances(portraits[mine]) - distance[mine])
         return distance
 
     def save(self, path: Path) -> None:
         """As safetensors; the same bank gives the same bytes."""
         tensors: dict[str, NDArray[np.generic]] = {}
         for name, group in self.groups.items():
-            for field in ("mean", "scale", "axes"):
-                tensors[f"{name}/{field}"] = np.ascontiguousarray(getattr(group, field))
+            for part in ("mean", "scale", "axes"):
+                tensors[f"{name}/{part}"] = np.ascontiguousarray(getattr(group, part))
             tensors[f"{name}/{tensor_name(group.centroids)}"] = np.ascontiguousarray(array_of(group.centroids))
             tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
+        for name, known in self.portraits.items():
+            array = array_of(known.centroids)
+            whole = array if array.dtype == np.uint8 else array.astype(np.float16)  # exact: see KnownPortraits.fit
+            tensors[f"{name}/portrait {tensor_name(known.centroids)}"] = np.ascontiguousarray(whole)
+            normal = [known.level, known.spread, self.portrait_weight]
+            tensors[f"{name}/portrait normal"] = np.array(normal, dtype=np.float32)
         write_artifact(path, pack(tensors))
 
     @classmethod
     def load(cls, path: Path) -> "ObjectBank":
         """Raises ArtifactError if the file is missing or not an object bank."""
         tensors = load_tensors(path)
-        groups = {}
+        groups, known, weight = {}, {}, 0.0
         for name in sorted({key.rpartition("/")[0] for key in tensors}):
             mean, scale, axes = (take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes"))
             centroids = take_centroids(tensors, f"{name}/", path)
             level, spread = take(tensors, f"{name}/normal", path).tolist()
             groups[name] = Group(mean, scale, axes, centroids, level, spread)
-        return cls(groups)
+            if f"{name}/portrait normal" in tensors:
+                level, spread, weight = take(tensors, f"{name}/portrait normal", path).tolist()
+                known[name] = KnownPortraits(take_centroids(tensors, f"{name}/portrait ", path), level, spread)
+        return cls(groups, known, weight)
+
+
+def _bounded(images: Iterable[Labelled], max_memory: int) -> tuple[dict[str, ObjectFeatures], dict[str, Matrix]]:
+    """Features (n, D) and portraits (n, LENGTH or 0) of each class, at most `max_memory` MB of both together."""
+    depth = 0
+
+    def rows() -> Iterator[tuple[Sequence[str], Matrix]]:
+        nonlocal depth
+        for labels, features, portraits in images:
+            depth = features.shape[1]
+            yield labels, features if portraits is None else np.concatenate([features, portraits], axis=1)
+
+    found = Bounded(max_memory).fill(rows())
+    return {n: many[:, :depth] for n, many in found.items()}, {n: many[:, depth:] for n, many in found.items()}
 
 
 def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.floating]:

@@ -41,8 +41,8 @@ def fit_object_bank(
     fewer = params.model_copy(update={"dimensions": min(params.dimensions, int(kept.sum()))})
 
     def seen(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
-        for labels, features in objects_of(images, by_class):
-            yield labels, np.where(kept, features, np.float32(0))
+        for many in objects_of(images, by_class):
+            yield Labelled(many.labels, np.where(kept, many.features, np.float32(0)))  # a portrait shows texture
 
     bank = _fit_objects(seen, train, fewer)
     # An axis may still point a little into a channel that was hidden; what is asked later shows all channels.

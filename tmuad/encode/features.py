@@ -36,6 +36,7 @@ class FeatureTask:
             **{f"patches.{layer}": values for layer, values in patches.items()},
             "regions": self.encoder.encode_objects(image, scene.regions, bank),
             "candidates": self.encoder.encode_objects(image, scene.candidate_runs, bank),
+            "portraits": self.encoder.encode_portraits(bank, scene.candidate_runs),
         }
 
 
@@ -74,10 +75,11 @@ def defects_of(record: Record) -> Defects:
 def region_features(record: Record) -> Labelled:
     """The regions of the open segmenter, which have no class."""
     features: ObjectFeatures = record["regions"]
-    return [REGION] * len(features), features
+    return Labelled([REGION] * len(features), features)
 
 
 def object_features(record: Record, description: ImageDescription) -> Labelled:
     """The objects of `description`, in the order of `description.objects`."""
-    features: ObjectFeatures = record["candidates"]
-    return [o.object_class for o in description.objects], features[[o.candidate for o in description.objects]]
+    rows = [o.candidate for o in description.objects]
+    portraits = record["portraits"][rows].astype(np.float32) if "portraits" in record else None
+    return Labelled([o.object_class for o in description.objects], record["candidates"][rows], portraits)

@@ -22,6 +22,7 @@ from tmuad import masks
 from tmuad.cache import fingerprint
 from tmuad.color import rgb_to_lab
 from tmuad.encode import ObjectFeatures, PatchFeatures
+from tmuad.encode.portraits import portraits
 from tmuad.masks import Runs
 
 Map = NDArray[np.float32]  # (h, w) or (h, w, C)
@@ -78,7 +79,7 @@ class FilterBank:
         self.size = image.shape[0]
         self.grid = max(4, self.size // STRIDE)
         lab = rgb_to_lab(image)
-        self._planes = [np.ascontiguousarray(lab[..., i]) for i in range(3)]
+        self.planes = [np.ascontiguousarray(lab[..., i]) for i in range(3)]  # L, a, b
 
     @cached_property
     def means(self) -> Map:
@@ -100,7 +101,7 @@ class FilterBank:
         return [self._octave(k) for k in range(OCTAVES)]
 
     def _octave(self, k: int) -> Map:
-        level = smooth(self._planes[0], 2.0**k, self.size >> k)
+        level = smooth(self.planes[0], 2.0**k, self.size >> k)
         gx, gy, hxx, hyy, hxy = _differences(level)
         half: Map = (hxx + hyy) / np.float32(2)
         split: Map = np.hypot((hxx - hyy) / np.float32(2), hxy)
@@ -121,10 +122,10 @@ class FilterBank:
     @cached_property
     def _colour(self) -> Map:
         channels = []
-        for plane in self._planes:
+        for plane in self.planes:
             near, around, wide = (smooth(plane, sigma * self.size / 448, self.grid) for sigma in (4.0, 12.0, 36.0))
             channels += [near, near - around, around - wide]
-        for plane in self._planes[1:]:
+        for plane in self.planes[1:]:
             for k in (1, 2):
                 gx, gy, *_ = _differences(smooth(plane, 2.0**k, self.size >> k))
                 channels.append(_log_energy(self._mean(np.hypot(gx, gy))))
@@ -150,8 +151,9 @@ class FilterEncoder:
 
     def fingerprint(self) -> str:
         from tmuad import color
+        from tmuad.encode import portraits as portraits_module
 
-        return fingerprint(self.name, sys.modules[__name__], color)
+        return fingerprint(self.name, sys.modules[__name__], color, portraits_module)
 
     def encode_patches(self, image: NDArray[np.uint8], bank: FilterBank | None = None) -> PatchFeatures:
         """Features (h, w, D) float16 per layer, 0.7 MB for an image of 448 px."""
@@ -175,6 +177,10 @@ class FilterEncoder:
         spread = np.sqrt(np.maximum(cover @ channels**2 - mean**2, 0))
         outline = np.array([_outline(mask > 0) for mask in inside], dtype=np.float32)
         return np.concatenate([mean, spread, outline], axis=1).astype(np.float32)
+
+    def encode_portraits(self, bank: FilterBank, segments: Sequence[Runs]) -> NDArray[np.float16]:
+        """Portraits (n, LENGTH) of the segments; see `tmuad.encode.portraits`."""
+        return portraits(bank.planes, segments).astype(np.float16)
 
 
 def object_channels(kind: str) -> NDArray[np.bool_]:

@@ -72,6 +72,9 @@ class ModelFeatureTask:
         if self.objects == "filters":
             triples = zip(images, segments, banks, strict=True)
             features = [FilterEncoder().encode_objects(i, many, bank) for i, many, bank in triples]
+            if self.by_class:
+                for record, scene, bank in zip(records, scenes, banks, strict=True):
+                    record["portraits"] = FilterEncoder().encode_portraits(bank, scene.candidate_runs)
         else:
             features = self._model(self.objects).encode_objects(images, segments)
         for record, scene, rows in zip(records, scenes, features, strict=True):

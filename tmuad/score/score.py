@@ -27,16 +27,16 @@ def score_image(
     `regions` are the open segments it belongs to, `patch_distance` (h, w) is what the patch bank says.
     """
     if object_bank.by_class:
-        labels, objects = object_features(features, description)
+        asked = object_features(features, description)
         regions = [o.runs for o in description.objects]
     else:
-        labels, objects = region_features(features)
+        asked = region_features(features)
     findings, index = find_differences(description, text_bank, params.text_score)
     return BankResult(
         image_id=description.image_id,
         findings=findings,
         nearest=text_bank.entries[index].image_id if index >= 0 else "",
         regions=list(regions),
-        region_distance=object_bank.distances(labels, objects),
+        region_distance=object_bank.distances(*asked),
         patch_distance=patch_distance,
     )

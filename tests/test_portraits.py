@@ -1,0 +1,175 @@
+"""Portraits against a pixel-wise definition, what they do not depend on, and the bank of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tmuad import masks
+from tmuad.banks.objects import Labelled, ObjectBank
+from tmuad.banks.portraits import FLOOR, STEADY, KnownPortraits
+from tmuad.config import ObjectBankParams
+from tmuad.encode.portraits import LENGTH, REACH, SIDE, portraits
+
+SIZE = 200
+PARAMS = ObjectBankParams(clusters=1000, dimensions=4)
+
+
+def scene(
+    angle: float = 0.0, centre: tuple[float, float] = (100.0, 100.0), scale: float = 1.0, seed: int = 0
+) -> tuple[list[NDArray[np.float32]], masks.Mask]:
+    """A patterned bar of 80 x 40 px: its Lab planes, and its mask. `angle` in degrees."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64)
+    turn = np.deg2rad(angle)
+    along = ((y - centre[0]) * np.cos(turn) + (x - centre[1]) * np.sin(turn)) / scale
+    across = (-(y - centre[0]) * np.sin(turn) + (x - centre[1]) * np.cos(turn)) / scale
+    mask = (abs(along) < 40) & (abs(across) < 20)
+    waves = np.random.default_rng(seed).uniform(0.03, 0.12, (3, 2))
+    planes = [50 + 20 * np.sin(along * u + 1) * np.cos(across * v + 2) for u, v in waves]
+    return [np.where(mask, plane, 10).astype(np.float32) for plane in planes], mask
+
+
+def portrait(planes: list[NDArray[np.float32]], mask: masks.Mask) -> NDArray[np.float32]:
+    return portraits(planes, [masks.encode(mask)])[0]
+
+
+def slow(planes: list[NDArray[np.float32]], mask: masks.Mask) -> NDArray[np.float64]:
+    """By the definition: principal axes of the pixels, one bilinear sample per place of the halved image."""
+    points = np.argwhere(mask).astype(np.float64)
+    centre = points.mean(axis=0)
+    variances, axes = np.linalg.eigh((points - centre).T @ (points - centre) / len(points) + np.eye(2) / 12)
+    long, half = axes[:, 1], REACH * np.sqrt(3 * variances)
+    degrees = np.rad2deg(np.arctan2(long[0], long[1]))
+    if not -60 < degrees <= 120:
+        long = -long
+    step = 2 * np.sqrt(half[0] * half[1]) / SIDE
+    halvings = round(np.log2(max(step, 1)))
+    values = []
+    for plane in planes:
+        small = plane.astype(np.float64)
+        for _ in range(halvings):
+            small = small.reshape(small.shape[0] // 2, 2, small.shape[1] // 2, 2).mean(axis=(1, 3))
+        seen = []
+        for i in range(SIDE):
+            for j in range(SIDE):
+                u, v = half[1] * ((2 * i + 1) / SIDE - 1), half[0] * ((2 * j + 1) / SIDE - 1)
+                place = centre + u * long + v * np.array([long[1], -long[0]])
+                at = (place + 0.5) / 2**halvings - 0.5
+                seen.append(ndi.map_coordinates(small, at[:, None], order=1, mode="nearest")[0])
+        values.append(np.array(seen) - np.mean(seen))
+    flat = np.concatenate(values)
+    return flat / np.linalg.norm(flat)
+
+
+@pytest.mark.parametrize("angle", [0.0, 25.0, -40.0, 90.0, 130.0])
+@pytest.mark.parametrize("scale", [0.4, 1.0])
+def test_a_portrait_equals_its_definition(angle: float, scale: float) -> None:
+    planes, mask = scene(angle, scale=scale)
+    np.testing.assert_allclose(portrait(planes, mask), slow(planes, mask), atol=2e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(-25, 60), st.floats(90, 110), st.floats(90, 110), st.floats(0.8, 1.1), st.floats(0.5, 2), st.floats(-9, 9)
+)
+def test_turned_moved_larger_and_in_other_light_it_looks_the_same(
+    angle: float, y: float, x: float, scale: float, gain: float, offset: float
+) -> None:
+    upright = portrait(*scene())
+    planes, mask = scene(angle, (y, x), scale)
+    assert portrait([gain * plane + offset for plane in planes], mask) @ upright > 0.97
+    assert portrait(*scene(angle, (y, x), scale, seed=1)) @ upright < 0.9  # another pattern
+
+
+def test_upright_and_level_parts_do_not_flip() -> None:
+    for around in (0.0, 90.0):
+        left, right = (portrait(*scene(around + tilt)) for tilt in (-2.0, 2.0))
+        assert left @ right > 0.97
+
+
+def test_of_many_segments_each_has_the_portrait_it_has_alone() -> None:
+    planes, mask = scene()
+    small = np.zeros_like(mask)
+    small[90:94, 90:97] = True
+    many = [masks.encode(m) for m in (small, mask, np.zeros_like(mask), small | mask)]
+    together = portraits(planes, many)
+    for row, runs in zip(together, many, strict=True):
+        np.testing.assert_array_equal(row, portraits(planes, [runs])[0])
+    assert not together[2].any()
+    np.testing.assert_allclose(np.linalg.norm(together[[0, 1, 3]], axis=1), 1, atol=1e-5)
+    assert portraits(planes, []).shape == (0, LENGTH)
+
+
+@pytest.mark.parametrize("side", [1, 2, 7])
+def test_tiny_images_and_one_colour_give_finite_portraits(side: int) -> None:
+    mask = np.ones((side, side), np.bool_)
+    for value in (np.zeros((side, side)), np.random.default_rng(0).normal(size=(side, side))):
+        assert np.isfinite(portrait([value.astype(np.float32)] * 3, mask)).all()
+    assert not portrait([np.full((side, side), 7, np.float32)] * 3, mask).any()
+
+
+# ---- the bank
+
+
+def unit(seed: int, n: int, noise: float = 0.3, patterns: int = 5) -> NDArray[np.float32]:
+    """Portraits of parts that come in so many patterns."""
+    known = np.random.default_rng(99).normal(size=(patterns, LENGTH))
+    rng = np.random.default_rng(seed)
+    rows = known[rng.integers(0, patterns, n)] + noise * rng.normal(size=(n, LENGTH))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_level_and_spread_are_those_of_each_portrait_to_the_others() -> None:
+    rows = unit(0, 30).astype(np.float16).astype(np.float64)
+    nearest = [min(1 - p @ q for j, q in enumerate(rows) if j != i) for i, p in enumerate(rows)]
+    logs = np.log(np.maximum(nearest, FLOOR))
+    known = KnownPortraits.fit(unit(0, 30), PARAMS)
+    assert known.level == pytest.approx(logs.mean(), abs=1e-3)
+    assert known.spread == pytest.approx(logs.std() + STEADY, abs=1e-3)
+
+
+def test_a_pattern_never_seen_is_far_and_a_known_one_near() -> None:
+    known = KnownPortraits.fit(unit(0, 60), PARAMS)
+    assert abs(known.distances(unit(1, 20))).max() < 4
+    strange = unit(2, 5, noise=50.0)
+    assert known.distances(strange).min() > 4
+    assert KnownPortraits.fit(unit(0, 60), ObjectBankParams(clusters=5)).distances(strange).min() > 4
+
+
+def labelled(seed: int, n: int, with_portraits: bool = True) -> Labelled:
+    features = np.random.default_rng(seed).normal(size=(n, 7)).astype(np.float32)
+    return Labelled(["nut"] * n, features, unit(seed, n) if with_portraits else None)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_an_object_s_distance_is_the_weighted_mean_of_both(weight: float) -> None:
+    images = [labelled(i, 3) for i in range(20)]
+    params = PARAMS.model_copy(update={"portrait_weight": weight})
+    bank = ObjectBank.fit(images, params).calibrate([labelled(i, 3) for i in range(100, 105)])
+    asked = labelled(50, 6)
+    plain = bank.distances(asked.labels, asked.features)
+    np.testing.assert_array_equal(plain, bank.groups["nut"].distances(asked.features))
+    assert bool(bank.portraits) == (weight > 0)
+    own = bank.portraits["nut"].distances(asked.portraits) if weight else np.zeros(6, np.float32)
+    np.testing.assert_allclose(bank.distances(*asked), (1 - weight) * plain + weight * own, rtol=1e-4, atol=1e-4)
+
+
+def test_objects_without_portraits_are_compared_as_before() -> None:
+    bank = ObjectBank.fit([labelled(i, 3, with_portraits=False) for i in range(20)], PARAMS)
+    assert bank.portraits == {} and np.isfinite(bank.distances(*labelled(50, 6))).all()
+    assert ObjectBank.fit([Labelled([], np.zeros((0, 7), np.float32))], PARAMS).groups == {}
+
+
+@pytest.mark.parametrize("index", ["flat", "pq", "ivfpq"])
+def test_a_bank_with_portraits_survives_its_file_bit_by_bit(tmp_path: Path, index: str) -> None:
+    images = [labelled(i, 3) for i in range(20)]
+    bank = ObjectBank.fit(images, PARAMS.model_copy(update={"index": index})).calibrate(images[:5])
+    bank.save(tmp_path / "one")
+    loaded = ObjectBank.load(tmp_path / "one")
+    loaded.save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    np.testing.assert_array_equal(loaded.distances(*labelled(50, 6)), bank.distances(*labelled(50, 6)))
