@@ -133,26 +133,41 @@ def moments(runs: Runs, shape: tuple[int, int]) -> tuple[int, float, float]:
     return area, int((columns[1] - columns[0]).sum()) + area / 2, int((lines[1] - lines[0]).sum()) + area / 2
 
 
-def second_moments(runs: Runs, shape: tuple[int, int]) -> tuple[int, int, int]:
-    """Sums of x * x, y * y and x * y over the foreground pixels' columns x and rows y; exact, without decoding."""
-    ends = np.cumsum(runs, dtype=np.int64)
-    stops = ends[1::2]
-    starts = stops - np.asarray(runs, dtype=np.int64)[1::2]
-    rows, left = np.divmod(np.stack([starts, stops]), shape[1])
+def second_moments(many: Sequence[Runs], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """(n, 6): of each mask, the sums of 1, x, y, x * x, y * y and x * y over its pixels' columns x and rows y.
 
-    def below(n: NDArray[np.int64] | int) -> Any:
-        """Sum of the numbers below n."""
-        return n * (n - 1) // 2
+    Exact, without decoding, of many masks of one `shape` at once.
+    """
+    sums = np.zeros((len(many), 6), dtype=np.int64)
+    if not many:
+        return sums
+    counts = np.array([len(runs) // 2 for runs in many])  # runs of foreground
+    stops = np.concatenate([np.cumsum(runs, dtype=np.int64)[1::2] for runs in many])
+    lengths = np.concatenate([np.asarray(runs, dtype=np.int64)[1::2] for runs in many])
+    y, x = np.divmod(np.stack([stops - lengths, stops]), shape[1])
+    # Over the pixels before a point: those of full rows, and of a part of one.
+    parts = (
+        y * shape[1] + x,
+        y * _below(shape[1]) + _below(x),
+        shape[1] * _below(y) + x * y,
+        y * _squares_below(shape[1]) + _squares_below(x),
+        shape[1] * _squares_below(y) + x * y**2,
+        _below(y) * _below(shape[1]) + y * _below(x),
+    )
+    shown = np.flatnonzero(counts)
+    first = (np.cumsum(counts) - counts)[shown]
+    for column, before in enumerate(parts):
+        sums[shown, column] = np.add.reduceat(before[1] - before[0], first) if len(shown) else 0
+    return sums
 
-    def squares_below(n: NDArray[np.int64] | int) -> Any:
-        return (n - 1) * n * (2 * n - 1) // 6
 
-    # Over the pixels before a point: those of full rows and of a part of one.
-    columns = rows * squares_below(shape[1]) + squares_below(left)
-    lines = shape[1] * squares_below(rows) + left * rows**2
-    mixed = below(rows) * below(shape[1]) + rows * below(left)
-    xx, yy, xy = (int((sums[1] - sums[0]).sum()) for sums in (columns, lines, mixed))
-    return xx, yy, xy
+def _below(n: Any) -> Any:
+    """Sum of the whole numbers below n."""
+    return n * (n - 1) // 2
+
+
+def _squares_below(n: Any) -> Any:
+    return (n - 1) * n * (2 * n - 1) // 6
 
 
 def union(many: list[Runs], shape: tuple[int, int]) -> Runs:

@@ -10,7 +10,7 @@ from tmuad.banks.objects import REGION, Labelled
 from tmuad.banks.patch_model import DETAIL, Defects, PatchImage
 from tmuad.cache import Record, fingerprint
 from tmuad.describe.description import ImageDescription
-from tmuad.encode import ObjectFeatures, PatchFeatures, defects, simulate
+from tmuad.encode import ObjectFeatures, PatchFeatures, defects, portraits, simulate
 from tmuad.encode.filters import FilterBank, FilterEncoder
 from tmuad.engine import Task
 from tmuad.segment.scene import unpack_scene
@@ -26,7 +26,7 @@ class FeatureTask:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.encoder.fingerprint(), self.after.fingerprint)
+        return fingerprint(self.encoder.fingerprint(), portraits, self.after.fingerprint)
 
     def __call__(self, image: NDArray[np.uint8], prior: Record) -> Record:
         bank = FilterBank(image)  # one forward serves patches and objects
@@ -36,7 +36,7 @@ class FeatureTask:
             **{f"patches.{layer}": values for layer, values in patches.items()},
             "regions": self.encoder.encode_objects(image, scene.regions, bank),
             "candidates": self.encoder.encode_objects(image, scene.candidate_runs, bank),
-            "portraits": self.encoder.encode_portraits(bank, scene.candidate_runs),
+            "portraits": portraits.portraits(bank.planes, scene.candidate_runs).astype(np.float16),
         }
 
 
@@ -81,5 +81,5 @@ def region_features(record: Record) -> Labelled:
 def object_features(record: Record, description: ImageDescription) -> Labelled:
     """The objects of `description`, in the order of `description.objects`."""
     rows = [o.candidate for o in description.objects]
-    portraits = record["portraits"][rows].astype(np.float32) if "portraits" in record else None
-    return Labelled([o.object_class for o in description.objects], record["candidates"][rows], portraits)
+    shown = record["portraits"][rows].astype(np.float32) if "portraits" in record else None
+    return Labelled([o.object_class for o in description.objects], record["candidates"][rows], shown)

@@ -22,7 +22,6 @@ from tmuad import masks
 from tmuad.cache import fingerprint
 from tmuad.color import rgb_to_lab
 from tmuad.encode import ObjectFeatures, PatchFeatures
-from tmuad.encode.portraits import portraits
 from tmuad.masks import Runs
 
 Map = NDArray[np.float32]  # (h, w) or (h, w, C)
@@ -151,9 +150,8 @@ class FilterEncoder:
 
     def fingerprint(self) -> str:
         from tmuad import color
-        from tmuad.encode import portraits as portraits_module
 
-        return fingerprint(self.name, sys.modules[__name__], color, portraits_module)
+        return fingerprint(self.name, sys.modules[__name__], color)
 
     def encode_patches(self, image: NDArray[np.uint8], bank: FilterBank | None = None) -> PatchFeatures:
         """Features (h, w, D) float16 per layer, 0.7 MB for an image of 448 px."""
@@ -177,10 +175,6 @@ class FilterEncoder:
         spread = np.sqrt(np.maximum(cover @ channels**2 - mean**2, 0))
         outline = np.array([_outline(mask > 0) for mask in inside], dtype=np.float32)
         return np.concatenate([mean, spread, outline], axis=1).astype(np.float32)
-
-    def encode_portraits(self, bank: FilterBank, segments: Sequence[Runs]) -> NDArray[np.float16]:
-        """Portraits (n, LENGTH) of the segments; see `tmuad.encode.portraits`."""
-        return portraits(bank.planes, segments).astype(np.float16)
 
 
 def object_channels(kind: str) -> NDArray[np.bool_]:

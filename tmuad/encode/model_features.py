@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tmuad.cache import Record, fingerprint
 from tmuad.config import Params
 from tmuad.config_models import ComputeParams, EncodeParams
+from tmuad.encode import portraits
 from tmuad.encode.clip import ClipEncoder, clip_fingerprint
 from tmuad.encode.dinov2 import DinoEncoder, dino_fingerprint
 from tmuad.encode.filters import FilterBank, FilterEncoder
@@ -48,7 +49,7 @@ class ModelFeatureTask:
     @property
     def fingerprint(self) -> str:
         named = {*self.patches, self.objects}
-        parts = [FilterEncoder().fingerprint()] if "filters" in named else []
+        parts = [FilterEncoder().fingerprint(), fingerprint(portraits)] if "filters" in named else []
         parts += [clip_fingerprint(self.encode.clip, self.compute)] if "clip" in named else []
         parts += [dino_fingerprint(self.encode.dinov2, self.compute)] if "dinov2" in named else []
         here = sys.modules[__name__]
@@ -74,7 +75,7 @@ class ModelFeatureTask:
             features = [FilterEncoder().encode_objects(i, many, bank) for i, many, bank in triples]
             if self.by_class:
                 for record, scene, bank in zip(records, scenes, banks, strict=True):
-                    record["portraits"] = FilterEncoder().encode_portraits(bank, scene.candidate_runs)
+                    record["portraits"] = portraits.portraits(bank.planes, scene.candidate_runs).astype(np.float16)
         else:
             features = self._model(self.objects).encode_objects(images, segments)
         for record, scene, rows in zip(records, scenes, features, strict=True):

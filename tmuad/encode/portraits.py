@@ -6,75 +6,114 @@ statistics (`filters.py`) say how rough or how red an object is; a portrait says
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from tmuad import masks
+from tmuad.encode.filters import gaussian_sampler
 from tmuad.masks import Runs
 
 SIDE = 16  # samples along each axis
 REACH = 0.75  # of the half-sides of the rectangle with the object's moments: its rim is mostly shadow and mask
+LIGHT = 0.3  # sigma, as a share of SIDE: what varies more slowly is taken for the fall of light, and taken out
 PLANES = 3  # L, a, b
 LENGTH = PLANES * SIDE**2
 TURN = 2 * np.pi / 3  # the long axis points between TURN - pi and TURN: upright and level parts are far from the jump
-
+DENSE = 2.0  # px of the halved image: the points of a cell that are looked at lie no farther apart
+MOST = 12  # such points along an axis of a cell, at most
 
 Portraits = NDArray[np.float32]  # (n, LENGTH), rows of length 1; of length 0 where an object shows a single colour
-Places = NDArray[np.float64]  # (2, SIDE**2): y and x, px
+Level = NDArray[np.float32]  # (h, w, PLANES)
 
 
 def portraits(planes: Sequence[NDArray[np.float32]], segments: Sequence[Runs]) -> Portraits:
     """Portraits (n, LENGTH) of the `segments` of an image with the Lab `planes`, each (S, S).
 
-    Each plane is centred and all are scaled together: neither exposure nor the colour of the light counts for much.
+    What varies slowly is taken out and the rest scaled to length 1: neither exposure nor where the lamp stands counts.
     """
-    result = np.zeros((len(segments), PLANES, SIDE**2), dtype=np.float32)
-    height, width = planes[0].shape
-    frames = [_frame(runs, (height, width)) for runs in segments]
-    halvings = np.array([_halvings(step, min(height, width)) for _, step in frames], dtype=np.int64)
-    level = np.stack(planes)
-    for k in range(max(halvings, default=-1) + 1):
-        level = _halved(level) if k else level
-        mine = np.flatnonzero(halvings == k)
-        if not mine.size:
-            continue
-        places = np.concatenate([frames[i][0] for i in mine], axis=1)
-        at = (places + 0.5) / 2**k - 0.5
-        for plane, values in enumerate(level):
-            seen = ndi.map_coordinates(values, at, order=1, mode="nearest")
-            result[mine, plane] = seen.reshape(len(mine), SIDE**2)
-    result -= result.mean(axis=2, keepdims=True)
-    rows = result.reshape(len(segments), LENGTH)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-6))
+    image: Level = np.stack(planes, axis=-1)
+    seen = np.zeros((len(segments), PLANES, SIDE, SIDE), dtype=np.float32)
+    if segments:
+        _sample(image, frames(segments, (image.shape[0], image.shape[1])), seen)
+    smoother = gaussian_sampler(SIDE, SIDE, LIGHT * SIDE)
+    seen -= smoother @ seen @ smoother.T
+    seen -= seen.mean(axis=(2, 3), keepdims=True)
+    rows = seen.reshape(len(segments), LENGTH)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows *= np.where(length > 1e-3, 1 / np.maximum(length, np.float32(1e-3)), 0)  # less is rounding, not a pattern
     return rows
 
 
-def _frame(runs: Runs, shape: tuple[int, int]) -> tuple[Places, float]:
-    """Where an object is sampled, and how far apart, px."""
-    area, x, y = masks.moments(runs, shape)
-    if not area:
-        return np.zeros((2, SIDE**2)), 0.0
-    centre = np.array([y, x]) / area - 0.5
-    xx, yy, xy = masks.second_moments(runs, shape)
-    products = np.array([[yy, xy], [xy, xx]]) / area - np.outer(centre, centre)
+@dataclass(frozen=True)
+class Frames:
+    """Where each of n objects is sampled."""
+
+    centres: NDArray[np.float64]  # (n, 2) as (y, x), px
+    axes: NDArray[np.float64]  # (n, 2, 2): the long axis, then the one across, as (y, x)
+    halves: NDArray[np.float64]  # (n, 2) how far a portrait reaches along them, px; 0 for an empty mask
+
+
+def frames(segments: Sequence[Runs], shape: tuple[int, int]) -> Frames:
+    """The frames of objects, from their moments: sqrt(3) standard deviations are a rectangle's half-side."""
+    sums = masks.second_moments(segments, shape).astype(np.float64)
+    filled, x, y, xx, yy, xy = (sums / np.maximum(sums[:, :1], 1)).T  # the first is 1, or 0 for an empty mask
+    products = np.stack([yy - y * y, xy - x * y, xy - x * y, xx - x * x], axis=-1).reshape(-1, 2, 2)
     variances, axes = np.linalg.eigh(products + np.eye(2) / 12)  # ascending; a pixel has an extent itself
-    angle = TURN - (TURN - np.arctan2(axes[0, 1], axes[1, 1])) % np.pi  # of the long axis
-    long, across = np.array([np.sin(angle), np.cos(angle)]), np.array([np.cos(angle), -np.sin(angle)])
-    half = REACH * np.sqrt(3 * variances[::-1])  # a rectangle's half-side is sqrt(3) of its standard deviations
-    ticks = (2 * np.arange(SIDE) + 1) / SIDE - 1
-    u, v = (grid.ravel() for grid in np.meshgrid(half[0] * ticks, half[1] * ticks, indexing="ij"))
-    return centre[:, None] + long[:, None] * u + across[:, None] * v, float(2 * np.sqrt(half.prod()) / SIDE)
+    angle = TURN - (TURN - np.arctan2(axes[:, 0, 1], axes[:, 1, 1])) % np.pi  # of the long axis
+    sine, cosine = np.sin(angle), np.cos(angle)
+    along = np.stack([sine, cosine, cosine, -sine], axis=-1).reshape(-1, 2, 2)
+    halves = REACH * np.sqrt(3 * variances[:, ::-1]) * filled[:, None]
+    return Frames(np.stack([y, x], axis=-1), along, halves)
 
 
-def _halvings(step: float, side: int) -> int:
-    """How often an image of `side` px is halved before it is sampled every `step` px: what lies between counts, too."""
-    return int(np.clip(np.rint(np.log2(max(step, 1.0))), 0, np.log2(max(side, 1)) // 1))
+def _sample(image: Level, at: Frames, out: NDArray[np.float32]) -> None:
+    """Fills `out` (n, PLANES, SIDE, SIDE) with the means over the cells of each frame, as far as these have an extent.
+
+    A large object is seen in the halved image. How many points of a cell are looked at depends on its sides, and objects
+    that take as many are looked at together.
+    """
+    steps = 2 * at.halves / SIDE
+    most = int(np.log2(max(1, min(image.shape[:2]))))
+    halvings = np.clip(np.log2(np.maximum(steps.min(axis=1), 1.0)).astype(int), 0, most)
+    points = np.clip(np.ceil(steps / 2.0 ** halvings[:, None] / DENSE), 1, MOST).astype(int)
+    level = image
+    for k in range(int(halvings.max()) + 1):
+        level = _halved(level) if k else level
+        mine = (halvings == k) & (at.halves > 0).all(axis=1)
+        for many in np.unique(points[mine], axis=0):
+            chosen = np.flatnonzero(mine & (points == many).all(axis=1))
+            u, v = (
+                at.halves[chosen, axis, None] * ((2 * np.arange(n * SIDE) + 1) / (n * SIDE) - 1)
+                for axis, n in enumerate(many)
+            )
+            long, across = at.axes[chosen, 0, :, None, None], at.axes[chosen, 1, :, None, None]
+            places = at.centres[chosen, :, None, None] + u[:, None, :, None] * long + v[:, None, None, :] * across
+            colours = _bilinear(level, (places + 0.5) / 2**k - 0.5)
+            cells = colours.reshape(len(chosen), SIDE, many[0], SIDE, many[1], PLANES).mean(axis=(2, 4))
+            out[chosen] = np.moveaxis(cells, -1, 1)
 
 
-def _halved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, h, w) -> (C, h // 2, w // 2): means of four."""
-    h, w = planes.shape[1] // 2 * 2, planes.shape[2] // 2 * 2
-    parts = [planes[:, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
+def _bilinear(level: Level, places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(h, w, C) at `places` (n, 2, ...), which outside the image are those of its border: (n, ..., C)."""
+    height, width, depth = level.shape
+    y, x = np.clip(places[:, 0], 0, height - 1), np.clip(places[:, 1], 0, width - 1)
+    top, left = (np.minimum(z.astype(np.int64), max(side - 2, 0)) for z, side in ((y, height), (x, width)))
+    down, right = ((z - whole).astype(np.float32)[..., None] for z, whole in ((y, top), (x, left)))
+    flat, corner = level.reshape(-1, depth), top * width + left
+    below, beside = width if height > 1 else 0, 1 if width > 1 else 0
+    upper, lower = flat[corner], flat[corner + below]
+    upper += (flat[corner + beside] - upper) * right
+    lower += (flat[corner + below + beside] - lower) * right
+    lower -= upper
+    lower *= down
+    upper += lower
+    return np.asarray(upper)
+
+
+def _halved(level: Level) -> Level:
+    """(h, w, C) -> (h // 2, w // 2, C): means of four."""
+    h, w = level.shape[0] // 2 * 2, level.shape[1] // 2 * 2
+    parts = [level[i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
     return np.asarray((parts[0] + parts[1] + parts[2] + parts[3]) / np.float32(4))
