@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tmuad import masks
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.portraits import FLOOR, STEADY, KnownPortraits
+from tmuad.banks.portraits import STEADY, KnownPortraits
 from tmuad.config import ObjectBankParams
 from tmuad.encode.portraits import LENGTH, LIGHT, REACH, SIDE, portraits
 
@@ -119,11 +119,10 @@ def unit(seed: int, n: int, noise: float = 0.3, patterns: int = 5) -> NDArray[np
 
 def test_level_and_spread_are_those_of_each_portrait_to_the_others() -> None:
     rows = unit(0, 30).astype(np.float16).astype(np.float64)
-    nearest = [min(1 - p @ q for j, q in enumerate(rows) if j != i) for i, p in enumerate(rows)]
-    logs = np.log(np.maximum(nearest, FLOOR))
+    nearest = [min(np.linalg.norm(p - q) for j, q in enumerate(rows) if j != i) for i, p in enumerate(rows)]
     known = KnownPortraits.fit(unit(0, 30), PARAMS)
-    assert known.level == pytest.approx(logs.mean(), abs=1e-3)
-    assert known.spread == pytest.approx(logs.std() + STEADY, abs=1e-3)
+    assert known.level == pytest.approx(np.mean(nearest), abs=1e-3)
+    assert known.spread == pytest.approx(np.std(nearest) + STEADY * np.mean(nearest), abs=1e-3)
 
 
 def test_a_pattern_never_seen_is_far_and_a_known_one_near() -> None:
