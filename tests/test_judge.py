@@ -153,6 +153,13 @@ def test_unusual_regions_are_named_with_the_object_they_lie_on() -> None:
     assert (finding.object_class, finding.where) == ("", "bottom right")
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 3), (3, 0)])
+def test_of_several_objects_of_a_class_whichever_it_lies_on_is_named(place: tuple[int, int]) -> None:
+    nuts = [("nut", block(y, x, 6)) for y, x in ((0, 0), (0, 10), (10, 0))]
+    verdict = judge(result(peak(*place)), scene(*nuts, ("bolt", block(10, 10, 6))), SHAPE, CALIBRATION, FUSE)
+    assert [f.object_class for f in verdict.findings] == ["nut"]
+
+
 def test_of_many_unusual_regions_the_strongest_are_named() -> None:
     verdict = judge(result(regions=(30, 60, 40, 50)), NOTHING, SHAPE, CALIBRATION, FUSE)
     assert [f.where for f in verdict.findings] == ["top right", "bottom right", "bottom left"]

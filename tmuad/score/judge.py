@@ -170,7 +170,9 @@ def _appearance(terms: Maps, description: ImageDescription, threshold: float, ne
 
 
 def _covering(region: masks.Runs, description: ImageDescription) -> str:
-    """Class of the object that holds most of `region`; empty where it lies on none."""
-    overlap = {o.object_class: masks.intersection(region, o.runs) for o in description.objects}
+    """Class of the objects that hold most of `region`; empty where it lies on none."""
+    overlap: dict[str, int] = {}
+    for o in description.objects:
+        overlap[o.object_class] = overlap.get(o.object_class, 0) + masks.intersection(region, o.runs)
     best = max(overlap, key=lambda name: overlap[name], default="")
     return best if best and overlap[best] > 0.3 * masks.area(region) else ""
