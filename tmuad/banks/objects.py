@@ -3,7 +3,7 @@
 A class of objects is compared with itself alone: a nut with nuts. In a category without object classes, the regions of the
 open segmenter form one group. Distances are Euclidean in whitened principal axes; cosine, as printed, would ignore how far
 a hand-made feature lies from the mean, which is what tells a strong defect. The objects of a class are compared by their
-portraits besides (`portraits.py`); what counts is the mean of both.
+portraits besides (`portraits.py`); what counts is the weighted mean of both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
