@@ -29,7 +29,7 @@ from tmuad.banks.remembered import learnt_from
 from tmuad.banks.text import TextBank
 from tmuad.config import Params, load_params
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image, region_features
+from tmuad.encode.features import DefectTask, defects_of, object_features, patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import map_images
 from tmuad.parquet import read_parquet
@@ -67,7 +67,7 @@ class Unit:
     def objects(self, split: str, by_class: bool) -> Iterator[Labelled]:
         for ref in self.images[split]:
             record = self.records[ref.image_id]
-            yield object_features(record, self.descriptions[ref.image_id]) if by_class else region_features(record)
+            yield object_features(record, self.descriptions[ref.image_id], by_class)
 
     def banks(self, clusters: int, kind: str) -> tuple[ObjectBank, PatchBank]:
         patch = self.params.patch_bank.model_copy(update={"clusters": clusters, "index": kind})

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmuad import masks
+from tmuad.banks.calibrated import STEADY
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.portraits import STEADY, KnownPortraits
+from tmuad.banks.portraits import KnownPortraits
 from tmuad.config import ObjectBankParams
 from tmuad.encode.portraits import LENGTH, LIGHT, REACH, SIDE, portraits
 

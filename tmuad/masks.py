@@ -121,16 +121,8 @@ def dilated(mask: Mask, times: int) -> Mask:
 
 def moments(runs: Runs, shape: tuple[int, int]) -> tuple[int, float, float]:
     """Area in pixels, and the sums of the x and y of the foreground pixels' centres, in pixels; exact, without decoding."""
-    ends = np.cumsum(runs, dtype=np.int64)
-    lengths = np.asarray(runs, dtype=np.int64)[1::2]
-    starts, stops = ends[1::2] - lengths, ends[1::2]
-    # The pixels before a point, and the sums of their columns and rows: those of full rows and of a part of one.
-    rows, left = np.divmod(np.stack([starts, stops]), shape[1])
-    full = shape[1] * (shape[1] - 1) // 2
-    columns = rows * full + left * (left - 1) // 2
-    lines = shape[1] * (rows * (rows - 1) // 2) + left * rows
-    area = int(lengths.sum())
-    return area, int((columns[1] - columns[0]).sum()) + area / 2, int((lines[1] - lines[0]).sum()) + area / 2
+    area, x, y = second_moments([runs], shape)[0, :3].tolist()
+    return area, x + area / 2, y + area / 2
 
 
 def second_moments(many: Sequence[Runs], shape: tuple[int, int]) -> NDArray[np.int64]:

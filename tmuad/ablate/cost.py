@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from tmuad.ablate.rescore import FittedUnit
 from tmuad.config import Params
-from tmuad.encode.features import object_features, patch_image, region_features
+from tmuad.encode.features import object_features, patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import load_image, run_once
 from tmuad.inspector import Inspector
@@ -54,7 +54,7 @@ def seconds_per_image(fitted: FittedUnit) -> dict[str, float]:
         before = sum(clock.seconds.values())
         clock("text bank", find_differences, description, inspector.text_bank, params.text_score)
         objects = inspector.object_bank
-        asked = object_features(record, description) if objects.by_class else region_features(record)
+        asked = object_features(record, description, objects.by_class)
         clock("object bank", objects.distances, *asked)
         looked_at = patch_image(record, description, params.data.size)
         distance = clock("patch bank", inspector.patch_bank.distances, looked_at)

@@ -19,7 +19,7 @@ from tmuad.config import Params, PatchBankParams
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.placing import load_corrections, place
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import object_features, patch_image, region_features
+from tmuad.encode.features import object_features, patch_image
 from tmuad.encode.slots import feature_task, layer_names, object_task
 from tmuad.engine import ImageRef, Task, map_images
 from tmuad.masks import Runs
@@ -173,14 +173,14 @@ def _objects(fitted: FittedUnit, changed: Params, results: Sequence[BankResult])
     def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
         for ref in images:
             record, description = records[ref.image_id], fitted.descriptions[ref.image_id]
-            yield object_features(record, description) if by_class else region_features(record)
+            yield object_features(record, description, by_class)
 
     bank = fit_object_bank(objects_of, fitted.images("train"), changed.object_bank)
     bank = bank.calibrate(objects_of(fitted.images("validation"), bank.by_class))
     again = []
     for result in results:
         record, description = records[result.image_id], fitted.descriptions[result.image_id]
-        asked = object_features(record, description) if bank.by_class else region_features(record)
+        asked = object_features(record, description, bank.by_class)
         shown = [o.runs for o in description.objects] if bank.by_class else fitted.regions.get(result.image_id, [])
         again.append(replace(result, regions=shown, region_distance=bank.distances(*asked)))
     return again, bank.by_class

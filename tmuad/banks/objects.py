@@ -17,6 +17,7 @@ from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
 from tmuad.banks.bounded import Bounded
+from tmuad.banks.calibrated import Calibrated
 from tmuad.banks.centroids import Matrix, load_tensors, take, take_centroids
 from tmuad.banks.index import Centroids, Index, array_of, compressed, tensor_name
 from tmuad.banks.portraits import KnownPortraits
@@ -39,15 +40,13 @@ class Labelled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Calibrated):
     """The objects of one class."""
 
     mean: Matrix  # (D,)
     scale: Matrix  # (D,) one over the standard deviation
     axes: Matrix  # (D, d) whitened principal axes
     centroids: Centroids  # (K, d)
-    level: float  # mean distance of normal objects
-    spread: float  # its standard deviation
 
     @classmethod
     def fit(cls, features: ObjectFeatures, params: ObjectBankParams) -> "Group":
@@ -70,15 +69,9 @@ class Group:
         standard = np.clip((features - self.mean) * self.scale, -CLIP, CLIP)
         return np.asarray(standard @ self.axes, dtype=np.float32)
 
-    def calibrated(self, distance: Matrix) -> "Group":
-        """The group with level and spread of these normal distances (n,)."""
-        level = float(distance.mean())
-        return replace(self, level=level, spread=float(distance.std()) + 0.05 * level + 1e-6)
-
     def distances(self, features: ObjectFeatures) -> Matrix:
         """(n, D) -> (n,): how far each object is from the nearest normal one, in normal spreads above the normal level."""
-        nearest = _nearest(self.whiten(features), self.centroids)
-        return np.asarray((nearest - self.level) / self.spread, dtype=np.float32)
+        return self.in_spreads(_nearest(self.whiten(features), self.centroids))
 
 
 @dataclass(frozen=True)
@@ -159,10 +152,12 @@ class ObjectBank:
             mean, scale, axes = (take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes"))
             centroids = take_centroids(tensors, f"{name}/", path)
             level, spread = take(tensors, f"{name}/normal", path).tolist()
-            groups[name] = Group(mean, scale, axes, centroids, level, spread)
+            groups[name] = Group(mean, scale, axes, centroids, level=level, spread=spread)
             if f"{name}/portrait normal" in tensors:
                 level, spread, weight = take(tensors, f"{name}/portrait normal", path).tolist()
-                known[name] = KnownPortraits(take_centroids(tensors, f"{name}/portrait ", path), level, spread)
+                known[name] = KnownPortraits(
+                    take_centroids(tensors, f"{name}/portrait ", path), level=level, spread=spread
+                )
         return cls(groups, known, weight)
 
 

@@ -72,14 +72,13 @@ def defects_of(record: Record) -> Defects:
     return Defects(record["features"], record["cells"])
 
 
-def region_features(record: Record) -> Labelled:
-    """The regions of the open segmenter, which have no class."""
-    features: ObjectFeatures = record["regions"]
-    return Labelled([REGION] * len(features), features)
-
-
-def object_features(record: Record, description: ImageDescription) -> Labelled:
-    """The objects of `description`, in the order of `description.objects`."""
+def object_features(record: Record, description: ImageDescription, by_class: bool) -> Labelled:
+    """What an object bank learns from or is asked about: the objects of `description` in the order of
+    `description.objects`, or, without classes, the regions of the open segmenter.
+    """
+    if not by_class:
+        features: ObjectFeatures = record["regions"]
+        return Labelled([REGION] * len(features), features)
     rows = [o.candidate for o in description.objects]
     shown = record["portraits"][rows].astype(np.float32) if "portraits" in record else None
     return Labelled([o.object_class for o in description.objects], record["candidates"][rows], shown)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from tmuad import masks
@@ -25,7 +26,7 @@ DENSE = 2.0  # px of the halved image: the points of a cell that are looked at l
 MOST = 12  # such points along an axis of a cell, at most
 
 Portraits = NDArray[np.float32]  # (n, LENGTH), rows of length 1; of length 0 where an object shows a single colour
-Level = NDArray[np.float32]  # (h, w, PLANES)
+Level = NDArray[np.float32]  # (PLANES, h, w)
 
 
 def portraits(planes: Sequence[NDArray[np.float32]], segments: Sequence[Runs]) -> Portraits:
@@ -33,10 +34,10 @@ def portraits(planes: Sequence[NDArray[np.float32]], segments: Sequence[Runs]) -
 
     What varies slowly is taken out and the rest scaled to length 1: neither exposure nor where the lamp stands counts.
     """
-    image: Level = np.stack(planes, axis=-1)
+    image: Level = np.stack(planes)
     seen = np.zeros((len(segments), PLANES, SIDE, SIDE), dtype=np.float32)
     if segments:
-        _sample(image, frames(segments, (image.shape[0], image.shape[1])), seen)
+        _sample(image, frames(segments, (image.shape[1], image.shape[2])), seen)
     smoother = gaussian_sampler(SIDE, SIDE, LIGHT * SIDE)
     seen -= smoother @ seen @ smoother.T
     seen -= seen.mean(axis=(2, 3), keepdims=True)
@@ -75,7 +76,7 @@ def _sample(image: Level, at: Frames, out: NDArray[np.float32]) -> None:
     that take as many are looked at together.
     """
     steps = 2 * at.halves / SIDE
-    most = int(np.log2(max(1, min(image.shape[:2]))))
+    most = int(np.log2(max(1, min(image.shape[1:]))))
     halvings = np.clip(np.log2(np.maximum(steps.min(axis=1), 1.0)).astype(int), 0, most)
     points = np.clip(np.ceil(steps / 2.0 ** halvings[:, None] / DENSE), 1, MOST).astype(int)
     level = image
@@ -90,30 +91,14 @@ def _sample(image: Level, at: Frames, out: NDArray[np.float32]) -> None:
             )
             long, across = at.axes[chosen, 0, :, None, None], at.axes[chosen, 1, :, None, None]
             places = at.centres[chosen, :, None, None] + u[:, None, :, None] * long + v[:, None, None, :] * across
-            colours = _bilinear(level, (places + 0.5) / 2**k - 0.5)
-            cells = colours.reshape(len(chosen), SIDE, many[0], SIDE, many[1], PLANES).mean(axis=(2, 4))
-            out[chosen] = np.moveaxis(cells, -1, 1)
-
-
-def _bilinear(level: Level, places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(h, w, C) at `places` (n, 2, ...), which outside the image are those of its border: (n, ..., C)."""
-    height, width, depth = level.shape
-    y, x = np.clip(places[:, 0], 0, height - 1), np.clip(places[:, 1], 0, width - 1)
-    top, left = (np.minimum(z.astype(np.int64), max(side - 2, 0)) for z, side in ((y, height), (x, width)))
-    down, right = ((z - whole).astype(np.float32)[..., None] for z, whole in ((y, top), (x, left)))
-    flat, corner = level.reshape(-1, depth), top * width + left
-    below, beside = width if height > 1 else 0, 1 if width > 1 else 0
-    upper, lower = flat[corner], flat[corner + below]
-    upper += (flat[corner + beside] - upper) * right
-    lower += (flat[corner + below + beside] - lower) * right
-    lower -= upper
-    lower *= down
-    upper += lower
-    return np.asarray(upper)
+            at_level = np.moveaxis((places + 0.5) / 2**k - 0.5, 1, 0)
+            for plane, values in enumerate(level):
+                seen = ndi.map_coordinates(values, at_level, order=1, mode="nearest")
+                out[chosen, plane] = seen.reshape(len(chosen), SIDE, many[0], SIDE, many[1]).mean(axis=(2, 4))
 
 
 def _halved(level: Level) -> Level:
-    """(h, w, C) -> (h // 2, w // 2, C): means of four."""
-    h, w = level.shape[0] // 2 * 2, level.shape[1] // 2 * 2
-    parts = [level[i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
+    """(C, h, w) -> (C, h // 2, w // 2): means of four."""
+    h, w = level.shape[1] // 2 * 2, level.shape[2] // 2 * 2
+    parts = [level[:, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
     return np.asarray((parts[0] + parts[1] + parts[2] + parts[3]) / np.float32(4))

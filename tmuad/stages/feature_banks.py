@@ -12,7 +12,7 @@ from tmuad.cache import Record
 from tmuad.config import Params
 from tmuad.describe.description import ImageDescription
 from tmuad.describe.table import read_descriptions
-from tmuad.encode.features import object_features, patch_image, region_features
+from tmuad.encode.features import object_features, patch_image
 from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, records_of
 from tmuad.parallel import fork_map
@@ -33,7 +33,7 @@ def run(params: Params, unit: str) -> None:
 
     def objects_of(images: list[ImageRef], by_class: bool) -> Iterator[Labelled]:
         for record, description in described(images):
-            yield object_features(record, description) if by_class else region_features(record)
+            yield object_features(record, description, by_class)
 
     def patches_of(images: list[ImageRef]) -> Iterator[PatchImage]:
         return (patch_image(record, description, params.data.size) for record, description in described(images))
