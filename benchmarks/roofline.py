@@ -31,6 +31,7 @@ from tmuad.config import ComponentsParams, DemoParams, ObjectBankParams, PatchBa
 from tmuad.encode import defects, filters  # noqa: E402
 from tmuad.encode.features import DefectTask  # noqa: E402
 from tmuad.encode.filters import FilterBank, FilterEncoder, with_surround  # noqa: E402
+from tmuad.encode.portraits import LENGTH, portraits  # noqa: E402
 from tmuad.report.markdown import markdown_table  # noqa: E402
 from tmuad.report.overlay import heat_overlay  # noqa: E402
 from tmuad.scoring import _save  # noqa: E402
@@ -120,6 +121,8 @@ def measured(size: int, repeats: int) -> list[Step]:
     weights = AXES * HIDDEN[0] + HIDDEN[0] * HIDDEN[1] + HIDDEN[1]
     every = wide * AXES + NETS * weights
     features = pixel_features(image)
+    found = find_components(image, ComponentsParams())
+    candidates = [part.runs for one in found for part in (one, *(piece for split in one.splits for piece in split))]
     heat = rng.random((size, size)).astype(np.float32)
     overlay = heat_overlay(image, heat, 0.5)
     place = Path("/dev/shm" if Path("/dev/shm").is_dir() else ".") / f"roofline-{os.getpid()}.png"
@@ -144,6 +147,10 @@ def measured(size: int, repeats: int) -> list[Step]:
         timed(
             "score", "components, with their parts", 0, 3 * pixels + pixels,
             lambda: find_components(image, ComponentsParams()), 3,
+        ),
+        timed(
+            "score", f"portraits of {len(candidates)} segments", 0, (3 * pixels + len(candidates) * LENGTH) * F,
+            lambda: portraits(bank.planes, candidates),
         ),
         timed("score", "regions at three scales", 0, 3 * pixels + 3 * pixels, lambda: RegionSegmenter().segment(image), 3),
         timed(
