@@ -190,18 +190,20 @@ def guard(options: argparse.Namespace, base: Path) -> None:
     import pandas as pd
 
     from tmuad.score.fuse import load_calibration
+    from tmuad.score.tail import rarity
 
     for folder in options.folders:
-        threshold = load_calibration(folder / "calibration.json").threshold
+        calibration = load_calibration(folder / "calibration.json")
         manifest, scores = (pd.read_parquet(folder / f"{name}.parquet") for name in ("manifest", "scores"))
-        test = manifest[manifest["split"] == "test"].merge(scores[["image_id", "score", "p_value"]], on="image_id")
+        test = manifest[manifest["split"] == "test"].merge(scores[["image_id", "score"]], on="image_id")
         held_out = int((manifest["split"] == "validation").sum())
         print(
             f"{folder.name}: {held_out} held-out images; "
             + ", ".join(f"{n} {k}" for k, n in test["kind"].value_counts().items())
         )
-        for level in (0.0, 0.05, 0.1, 0.15, 0.2):
-            kept = (test["score"] > threshold) | (test["p_value"] <= level)
+        rare = np.array([rarity(score, calibration) for score in test["score"]])
+        for level in (0.0, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2):
+            kept = (test["score"] > calibration.threshold) | (rare <= level)
             shares = ", ".join(f"{kind} {kept[test['kind'] == kind].mean():.0%}" for kind in test["kind"].unique())
             rng = np.random.default_rng(0)
             told = []

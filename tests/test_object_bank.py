@@ -49,10 +49,10 @@ def test_level_and_spread_are_those_of_each_object_to_the_others() -> None:
     group = Group.fit(rows(0, 30), PARAMS)
     white = group.whiten(rows(0, 30))
     slow = np.array([min(np.linalg.norm(p - q) for j, q in enumerate(white) if j != i) for i, p in enumerate(white)])
-    assert group.level == pytest.approx(slow.mean(), abs=1e-3)
-    assert group.spread == pytest.approx(slow.std() + 0.05 * slow.mean(), abs=1e-3)
+    assert group.usual.level == pytest.approx(slow.mean(), abs=1e-3)
+    assert group.usual.spread == pytest.approx(slow.std() + 0.05 * slow.mean(), abs=1e-3)
     known = group.distances(rows(0, 30))
-    np.testing.assert_allclose(known, -group.level / group.spread, atol=0.02)  # at home: distance 0
+    np.testing.assert_allclose(known, -group.usual.level / group.usual.spread, atol=0.02)  # at home: distance 0
 
 
 def test_whitening_equals_the_definition() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmuad import masks
-from tmuad.banks.calibrated import STEADY
 from tmuad.banks.objects import Labelled, ObjectBank
-from tmuad.banks.portraits import KnownPortraits
+from tmuad.banks.portraits import BLUR, PLACE, SHARED, USUAL, KnownPortraits
+from tmuad.banks.usual import STEADY
 from tmuad.config import ObjectBankParams
-from tmuad.encode.portraits import LENGTH, LIGHT, REACH, SIDE, portraits
+from tmuad.encode.portraits import LENGTH, LIGHT, PLANES, RIM, SIDE, middles, portraits
 
 SIZE = 200
 PARAMS = ObjectBankParams(clusters=1000, dimensions=4)
@@ -43,7 +43,7 @@ def slow(planes: list[NDArray[np.float32]], mask: masks.Mask) -> NDArray[np.floa
     points = np.argwhere(mask).astype(np.float64)
     centre = points.mean(axis=0)
     variances, axes = np.linalg.eigh((points - centre).T @ (points - centre) / len(points) + np.eye(2) / 12)
-    long, half = axes[:, 1], REACH * np.sqrt(3 * variances)[::-1]
+    long, half = axes[:, 1], np.sqrt(3 * variances)[::-1]
     if not -60 < np.rad2deg(np.arctan2(long[0], long[1])) <= 120:
         long = -long
     across = np.array([long[1], -long[0]])
@@ -64,7 +64,8 @@ def slow(planes: list[NDArray[np.float32]], mask: masks.Mask) -> NDArray[np.floa
 @pytest.mark.parametrize("scale", [0.4, 1.0])
 def test_a_portrait_equals_its_definition(angle: float, scale: float) -> None:
     planes, mask = scene(angle, scale=scale)
-    np.testing.assert_allclose(portrait(planes, mask), slow(planes, mask), atol=3e-3)
+    soft = [ndi.gaussian_filter(plane, 2.0) for plane in planes]  # of a hard edge, few points tell less than many
+    np.testing.assert_allclose(portrait(soft, mask), slow(soft, mask), atol=3e-3)
 
 
 @settings(max_examples=25, deadline=None)
@@ -76,8 +77,8 @@ def test_turned_moved_larger_and_in_other_light_it_looks_the_same(
 ) -> None:
     upright = portrait(*scene())
     planes, mask = scene(angle, (y, x), scale)
-    assert portrait([gain * plane + offset for plane in planes], mask) @ upright > 0.97
-    assert portrait(*scene(angle, (y, x), scale, seed=1)) @ upright < 0.9  # another pattern
+    assert portrait([gain * plane + offset for plane in planes], mask) @ upright > 0.95
+    assert portrait(*scene(angle, (y, x), scale, seed=1)) @ upright < 0.8  # another pattern
 
 
 def test_upright_and_level_parts_do_not_flip() -> None:
@@ -118,12 +119,65 @@ def unit(seed: int, n: int, noise: float = 0.3, patterns: int = 5) -> NDArray[np
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_level_and_spread_are_those_of_each_portrait_to_the_others() -> None:
-    rows = unit(0, 30).astype(np.float16).astype(np.float64)
-    nearest = [min(np.linalg.norm(p - q) for j, q in enumerate(rows) if j != i) for i, p in enumerate(rows)]
-    known = KnownPortraits.fit(unit(0, 30), PARAMS)
-    assert known.level == pytest.approx(np.mean(nearest), abs=1e-3)
-    assert known.spread == pytest.approx(np.std(nearest) + STEADY * np.mean(nearest), abs=1e-3)
+def cells(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    side = round((rows.shape[1] / PLANES) ** 0.5)
+    return rows.astype(np.float64).reshape(len(rows), PLANES, side, side)
+
+
+def moved(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(L, 4): what the small movements of a picture (PLANES, s, s) change, by the definition."""
+    side = picture.shape[1]
+    place = (2 * np.arange(side) + 1) / side - 1
+    u, v = np.meshgrid(place, place, indexing="ij")
+    along, across = np.gradient(picture, axis=(1, 2))
+    return np.stack([m.ravel() for m in (along, across, along * v - across * u, along * u + across * v)], axis=1)
+
+
+def unexplained(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The difference of two pictures, less what the movements of the first explain of it."""
+    moves, difference = moved(one), (one - other).ravel()
+    return (difference - moves @ np.linalg.lstsq(moves, difference, rcond=None)[0]).reshape(one.shape)
+
+
+def test_both_witnesses_are_those_of_the_definition() -> None:
+    rows, asked = unit(0, 20).astype(np.float16).astype(np.float64), unit(1, 6).astype(np.float64)
+    whole, inner = cells(rows), cells(middles(rows.astype(np.float32)))
+
+    def compared(pictures: NDArray[np.float64], alone: bool) -> tuple[list[float], NDArray[np.float64]]:
+        distances, squares = [], []
+        for i, (picture, middle) in enumerate(
+            zip(cells(pictures), cells(middles(pictures.astype(np.float32))), strict=True)
+        ):
+            others = [j for j in range(len(rows)) if not (alone and i == j)]
+            far = [np.linalg.norm(unexplained(middle, inner[j])) for j in others]
+            distances.append(min(far))
+            squares.append((unexplained(picture, whole[others[int(np.argmin(far))]]) ** 2).sum(axis=0))
+        return distances, np.array(squares)
+
+    own, squares = compared(rows, alone=True)
+    usual = ndi.gaussian_filter(np.quantile(squares, USUAL, axis=0), BLUR)
+    usual += SHARED * usual.mean()
+
+    def worst(squares: NDArray[np.float64]) -> list[float]:
+        return [np.sqrt(ndi.gaussian_filter(s / usual, PLACE, mode="constant").max()) for s in squares]
+
+    known = KnownPortraits.fit(unit(0, 20), PARAMS)
+    expected = np.zeros(6)
+    distances, differences = compared(asked, alone=False)
+    for found, normal, values in ((known.middle, own, distances), (known.worst, worst(squares), worst(differences))):
+        assert found.level == pytest.approx(np.mean(normal), rel=1e-3)
+        assert found.spread == pytest.approx(np.std(normal) + STEADY * np.mean(normal), rel=1e-2)
+        expected += (np.array(values) - np.mean(normal)) / (np.std(normal) + STEADY * np.mean(normal)) / 2
+    np.testing.assert_allclose(known.distances(asked.astype(np.float32)), expected, atol=0.05)
+
+
+def test_middles_are_portraits_without_their_rims() -> None:
+    rows = unit(0, 3)
+    inner = cells(rows)[:, :, RIM:-RIM, RIM:-RIM]
+    inner = inner - inner.mean(axis=(2, 3), keepdims=True)
+    inner = inner.reshape(3, -1)
+    np.testing.assert_allclose(middles(rows), inner / np.linalg.norm(inner, axis=1, keepdims=True), atol=1e-6)
+    assert not middles(np.zeros((1, LENGTH), np.float32)).any()
 
 
 def test_a_pattern_never_seen_is_far_and_a_known_one_near() -> None:
@@ -131,7 +185,23 @@ def test_a_pattern_never_seen_is_far_and_a_known_one_near() -> None:
     assert abs(known.distances(unit(1, 20))).max() < 4
     strange = unit(2, 5, noise=50.0)
     assert known.distances(strange).min() > 4
-    assert KnownPortraits.fit(unit(0, 60), ObjectBankParams(clusters=5)).distances(strange).min() > 4
+    fewer = KnownPortraits.fit(unit(0, 60), ObjectBankParams(clusters=5))
+    assert fewer.distances(strange).min() > fewer.distances(unit(1, 20)).max()
+
+
+def test_a_small_fault_is_the_worst_place_wherever_it_lies() -> None:
+    known, good = KnownPortraits.fit(unit(0, 60), PARAMS), unit(3, 1)
+    for y, x in ((2, 2), (12, 12), (20, 5)):
+        faulty = cells(good).copy()
+        faulty[0, 0, y - 1 : y + 2, x - 1 : x + 2] += 0.1
+        assert known.distances(faulty.reshape(1, -1).astype(np.float32)) > known.distances(good) + 2
+
+
+def test_normal_objects_alone_or_none_are_no_error() -> None:
+    one = KnownPortraits.fit(unit(0, 1), PARAMS)
+    assert np.isfinite(one.distances(unit(1, 3))).all()
+    assert one.distances(np.zeros((0, LENGTH), np.float32)).shape == (0,)
+    assert np.isfinite(one.distances(np.zeros((2, LENGTH), np.float32))).all()  # objects of a single colour
 
 
 def labelled(seed: int, n: int, with_portraits: bool = True) -> Labelled:

@@ -139,8 +139,8 @@ class ObjectBankParams(Section):
     dimensions: int = Field(40, ge=1)  # principal axes kept
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
     index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
-    portrait_weight: float = Field(0.5, ge=0, le=1)  # of portraits in the distance of an object of a class; 0: none
-    max_memory: int = Field(24, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
+    portrait_weight: float = Field(0.67, ge=0, le=1)  # of portraits in the distance of an object of a class; 0: none
+    max_memory: int = Field(48, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
     seed: int = Field(0, ge=0)
 
 
@@ -190,8 +190,8 @@ class FuseParams(Section):
 
     method: Literal["calibrated", "paper"] = "calibrated"
     paper: BankWeights = BankWeights(text=0.05, objects=0.30, patches=0.65)  # lambda_1 to lambda_3 of Eq. 5
-    regions: float = Field(0.25, ge=0)  # of the object bank's weight, in a unit without object classes
-    calibrated: BankWeights = BankWeights(text=2.0)  # weights of the standardised maps
+    regions: float = Field(0.175, ge=0)  # of the object bank's weight, in a unit without object classes
+    calibrated: BankWeights = BankWeights(text=2.0, patches=0.7)  # weights of the standardised maps
 
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -230,7 +230,7 @@ class RefitParams(Section):
     rejected: str = "data/rejected"  # what cannot be used, with the reason
     settle: float = Field(2.0, ge=0)  # s without a change after which a file counts as written
     near_duplicate: float = Field(2.0, ge=0)  # grey levels (RMS at 32 x 32 px) below which two images are one; 0: off
-    guard: float = Field(0.05, ge=0, lt=1)  # share of normal images that may be quarantined
+    guard: float = Field(0.08, ge=0, lt=1)  # share of normal images that may be quarantined
     labelled: dict[UnitName, str] = Field({})  # folders with good/ and at least one further folder of anomalous images
     gate: GateParams = GateParams()
     cron: str = "0 2 * * *"  # schedule of the deployment

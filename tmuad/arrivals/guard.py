@@ -15,6 +15,7 @@ from tmuad.encode.slots import feature_task
 from tmuad.engine import ImageRef, load_image, map_images
 from tmuad.inspector import Inspector
 from tmuad.report.overlay import heat_overlay
+from tmuad.score.tail import rarity
 from tmuad.scoring import card, outcome
 
 Look = tuple[dict[str, Any], bytes]  # outcome, heat map as PNG
@@ -54,7 +55,11 @@ class Guard:
 
         A wrong suspicion costs a person a look, a wrong admission spoils the bank: hence the second, stricter limit.
         """
-        return bool(said["verdict"] == "anomalous" or said["p_value"] <= self.inspector.params.refit.guard)
+        return bool(said["verdict"] == "anomalous" or self.rarity(said) <= self.inspector.params.refit.guard)
+
+    def rarity(self, said: dict[str, Any]) -> float:
+        """Share of normal images that score as high."""
+        return rarity(said["score"], self.inspector.calibration)
 
 
 def guard(unit: str, params: Params, arrivals: Sequence[Arrival]) -> tuple[Arrival, ...]:
@@ -74,12 +79,13 @@ def guard(unit: str, params: Params, arrivals: Sequence[Arrival]) -> tuple[Arriv
     if refs:
         watch = Guard.load(unit, params)
         for arrival, (said, png) in zip(new, watch.look(refs), strict=True):
-            seen = replace(arrival, score=said["score"], p_value=said["p_value"])
+            rare = watch.rarity(said)
+            seen = replace(arrival, score=said["score"], p_value=round(rare, 6))
             if arrival.image_id in trusted:
                 decided[arrival.name] = replace(seen, decision="admit", reason="released by a person")
             elif watch.suspicious(said):
                 reasons = "; ".join(reason["sentence"] for reason in said["reasons"])
-                reason = reasons or f"only {said['p_value']:.0%} of normal images score as high"
+                reason = reasons or f"only {rare:.1%} of normal images score as high"
                 shown = card(said | {"heat_map": "heat_map.png"})
                 write_card(unit, arrival.image_id, params, said | {"reason": reason}, shown, png)
                 decided[arrival.name] = replace(seen, decision="quarantine", reason=reason)

@@ -17,10 +17,10 @@ from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
 from tmuad.banks.bounded import Bounded
-from tmuad.banks.calibrated import Calibrated
 from tmuad.banks.centroids import Matrix, load_tensors, take, take_centroids
 from tmuad.banks.index import Centroids, Index, array_of, compressed, tensor_name
 from tmuad.banks.portraits import KnownPortraits
+from tmuad.banks.usual import Usual
 from tmuad.config import ObjectBankParams
 from tmuad.encode import ObjectFeatures
 from tmuad.parquet import write_artifact
@@ -40,13 +40,14 @@ class Labelled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group(Calibrated):
+class Group:
     """The objects of one class."""
 
     mean: Matrix  # (D,)
     scale: Matrix  # (D,) one over the standard deviation
     axes: Matrix  # (D, d) whitened principal axes
     centroids: Centroids  # (K, d)
+    usual: Usual
 
     @classmethod
     def fit(cls, features: ObjectFeatures, params: ObjectBankParams) -> "Group":
@@ -60,9 +61,9 @@ class Group(Calibrated):
         rows = standard @ whitened
         centroids = _kmeans(rows, params)
         parts = [np.asarray(x, dtype=np.float32) for x in (mean, 1 / deviation, whitened, centroids)]
-        group = cls(parts[0], parts[1], parts[2], parts[3], level=0.0, spread=1.0)
+        group = cls(parts[0], parts[1], parts[2], parts[3], Usual(0.0, 1.0))
         own = _nearest(group.whiten(features), parts[3], ignore_itself=len(centroids) == len(rows))
-        return replace(group.calibrated(own), centroids=compressed(parts[3], params.index))
+        return replace(group, usual=Usual.of(own), centroids=compressed(parts[3], params.index))
 
     def whiten(self, features: ObjectFeatures) -> Matrix:
         """(n, D) -> (n, d)."""
@@ -71,7 +72,7 @@ class Group(Calibrated):
 
     def distances(self, features: ObjectFeatures) -> Matrix:
         """(n, D) -> (n,): how far each object is from the nearest normal one, in normal spreads above the normal level."""
-        return self.in_spreads(_nearest(self.whiten(features), self.centroids))
+        return self.usual(_nearest(self.whiten(features), self.centroids))
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ class ObjectBank:
         for name, group in self.groups.items():
             if name not in rows or len(rows[name]) < FEWEST:
                 continue
-            groups[name] = group.calibrated(_nearest(group.whiten(rows[name]), group.centroids))
+            groups[name] = replace(group, usual=Usual.of(_nearest(group.whiten(rows[name]), group.centroids)))
             if name in known:
-                known[name] = known[name].calibrated(known[name].nearest(portraits[name]))
+                known[name] = known[name].calibrated(portraits[name])
         return replace(self, groups=groups, portraits=known)
 
     def distances(self, labels: Sequence[str], features: ObjectFeatures, portraits: Matrix | None = None) -> Matrix:
@@ -134,13 +135,14 @@ class ObjectBank:
             for part in ("mean", "scale", "axes"):
                 tensors[f"{name}/{part}"] = np.ascontiguousarray(getattr(group, part))
             tensors[f"{name}/{tensor_name(group.centroids)}"] = np.ascontiguousarray(array_of(group.centroids))
-            tensors[f"{name}/normal"] = np.array([group.level, group.spread], dtype=np.float32)
+            tensors[f"{name}/normal"] = _floats(group.usual.level, group.usual.spread)
         for name, known in self.portraits.items():
-            array = array_of(known.centroids)
-            whole = array if array.dtype == np.uint8 else array.astype(np.float16)  # exact: see KnownPortraits.fit
-            tensors[f"{name}/portrait {tensor_name(known.centroids)}"] = np.ascontiguousarray(whole)
-            normal = [known.level, known.spread, self.portrait_weight]
-            tensors[f"{name}/portrait normal"] = np.array(normal, dtype=np.float32)
+            tensors[f"{name}/portrait centroids"] = known.centroids.astype(np.float16)  # exact: see KnownPortraits
+            tensors[f"{name}/portrait differences"] = np.ascontiguousarray(known.differences)
+            middle, worst = known.middle, known.worst
+            tensors[f"{name}/portrait normal"] = _floats(
+                middle.level, middle.spread, worst.level, worst.spread, self.portrait_weight
+            )
         write_artifact(path, pack(tensors))
 
     @classmethod
@@ -152,12 +154,13 @@ class ObjectBank:
             mean, scale, axes = (take(tensors, f"{name}/{field}", path) for field in ("mean", "scale", "axes"))
             centroids = take_centroids(tensors, f"{name}/", path)
             level, spread = take(tensors, f"{name}/normal", path).tolist()
-            groups[name] = Group(mean, scale, axes, centroids, level=level, spread=spread)
+            groups[name] = Group(mean, scale, axes, centroids, Usual(level, spread))
             if f"{name}/portrait normal" in tensors:
-                level, spread, weight = take(tensors, f"{name}/portrait normal", path).tolist()
-                known[name] = KnownPortraits(
-                    take_centroids(tensors, f"{name}/portrait ", path), level=level, spread=spread
+                parts = (
+                    take(tensors, f"{name}/portrait {part}", path) for part in ("centroids", "differences", "normal")
                 )
+                rows, differences, (*normal, weight) = next(parts), next(parts), next(parts).tolist()
+                known[name] = KnownPortraits(rows, differences, Usual(*normal[:2]), Usual(*normal[2:]))
         return cls(groups, known, weight)
 
 
@@ -173,6 +176,10 @@ def _bounded(images: Iterable[Labelled], max_memory: int) -> tuple[dict[str, Obj
 
     found = Bounded(max_memory).fill(rows())
     return {n: many[:, :depth] for n, many in found.items()}, {n: many[:, depth:] for n, many in found.items()}
+
+
+def _floats(*values: float) -> Matrix:
+    return np.array(values, dtype=np.float32)
 
 
 def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.floating]:

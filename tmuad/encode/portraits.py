@@ -16,8 +16,8 @@ from tmuad import masks
 from tmuad.encode.filters import gaussian_sampler
 from tmuad.masks import Runs
 
-SIDE = 16  # samples along each axis
-REACH = 0.75  # of the half-sides of the rectangle with the object's moments: its rim is mostly shadow and mask
+SIDE = 24  # samples along each axis
+RIM = 3  # of them at either end are left out of the middle: they are mostly shadow and mask
 LIGHT = 0.3  # sigma, as a share of SIDE: what varies more slowly is taken for the fall of light, and taken out
 PLANES = 3  # L, a, b
 LENGTH = PLANES * SIDE**2
@@ -40,8 +40,19 @@ def portraits(planes: Sequence[NDArray[np.float32]], segments: Sequence[Runs]) -
         _sample(image, frames(segments, (image.shape[1], image.shape[2])), seen)
     smoother = gaussian_sampler(SIDE, SIDE, LIGHT * SIDE)
     seen -= smoother @ seen @ smoother.T
+    return _scaled(seen)
+
+
+def middles(rows: Portraits) -> Portraits:
+    """(n, LENGTH) -> (n, PLANES (SIDE - 2 RIM)^2): portraits of the objects without their rims, again of length 1 or 0."""
+    inner = slice(RIM, SIDE - RIM)
+    return _scaled(rows.reshape(len(rows), PLANES, SIDE, SIDE)[:, :, inner, inner].copy())
+
+
+def _scaled(seen: Portraits) -> Portraits:
+    """(n, PLANES, s, s) -> (n, PLANES s s): each plane around its mean, the whole of length 1, or 0 where there is nothing."""
     seen -= seen.mean(axis=(2, 3), keepdims=True)
-    rows = seen.reshape(len(segments), LENGTH)
+    rows = seen.reshape(len(seen), PLANES * seen.shape[2] * seen.shape[3])
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     rows *= np.where(length > 1e-3, 1 / np.maximum(length, np.float32(1e-3)), 0)  # less is rounding, not a pattern
     return rows
@@ -65,7 +76,7 @@ def frames(segments: Sequence[Runs], shape: tuple[int, int]) -> Frames:
     angle = TURN - (TURN - np.arctan2(axes[:, 0, 1], axes[:, 1, 1])) % np.pi  # of the long axis
     sine, cosine = np.sin(angle), np.cos(angle)
     along = np.stack([sine, cosine, cosine, -sine], axis=-1).reshape(-1, 2, 2)
-    halves = REACH * np.sqrt(3 * variances[:, ::-1]) * filled[:, None]
+    halves = np.sqrt(3 * variances[:, ::-1]) * filled[:, None]
     return Frames(np.stack([y, x], axis=-1), along, halves)
 
 
