@@ -108,8 +108,8 @@ class Unit:
 
 
 def sizes(object_bank: ObjectBank, patch_bank: PatchBank) -> int:
+    """Bytes of what `index` changes; portraits stay as they are."""
     parts = [group.centroids for group in object_bank.groups.values()]
-    parts += [known.centroids for known in object_bank.portraits.values()]
     parts += [layer.centroids for layer in patch_bank.model.layers.values()]
     return sum(array_of(part).nbytes for part in parts)
 

@@ -41,14 +41,12 @@ class KnownPortraits:
     def fit(cls, portraits: Matrix, params: ObjectBankParams) -> "KnownPortraits":
         """From those of normal objects (n, LENGTH), each of which is compared with the others."""
         rows = _half(portraits)
-        unknown = Usual(0.0, 1.0)
-        known = cls(
-            _half(kmeans(rows, params.clusters, params.seed)), np.ones((SIDE, SIDE), np.float32), unknown, unknown
-        )
-        own = known._compared(rows, among_themselves=len(known.centroids) == len(rows))
-        cells = ndi.gaussian_filter(np.quantile(own[1], USUAL, axis=0), BLUR)
-        known = replace(known, differences=(cells + SHARED * cells.mean() + 1e-9).astype(np.float32))
-        return known._calibrated(*own)
+        centroids, unset = _half(kmeans(rows, params.clusters, params.seed)), Usual(0.0, 1.0)
+        known = cls(centroids, np.ones((SIDE, SIDE), np.float32), unset, unset)
+        middle, differences = known._compared(rows, among_themselves=len(known.centroids) == len(rows))
+        usual = ndi.gaussian_filter(np.quantile(differences, USUAL, axis=0), BLUR)
+        known = replace(known, differences=(usual + SHARED * usual.mean() + 1e-9).astype(np.float32))
+        return known._calibrated(middle, differences)
 
     def calibrated(self, portraits: Matrix) -> "KnownPortraits":
         """The same, judged by what is usual of these normal objects (n, LENGTH)."""
