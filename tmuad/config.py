@@ -140,7 +140,7 @@ class ObjectBankParams(Section):
     ridge: float = Field(0.3, ge=0)  # share of the mean variance added to each axis before whitening
     index: Literal["flat", "pq", "ivfpq"] = "flat"  # how centroids are kept and searched; see tmuad/banks/index.py
     portrait_weight: float = Field(0.67, ge=0, le=1)  # of portraits in the distance of an object of a class; 0: none
-    max_memory: int = Field(48, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
+    max_memory: int = Field(24, ge=1)  # MB of features that a fit holds; of more, a sample drawn from their digests
     seed: int = Field(0, ge=0)
 
 
