@@ -26,12 +26,14 @@ import numpy as np  # noqa: E402
 
 from tmuad.banks.centroids import Whitening, kmeans, nearest  # noqa: E402
 from tmuad.banks.detector import AXES, EPOCHS, HIDDEN, NETS, Detector  # noqa: E402
+from tmuad.banks.portraits import KnownPortraits  # noqa: E402
+from tmuad.banks.tangent import MOVES  # noqa: E402
 from tmuad.color import rgb_to_lab  # noqa: E402
 from tmuad.config import ComponentsParams, DemoParams, ObjectBankParams, PatchBankParams  # noqa: E402
 from tmuad.encode import defects, filters  # noqa: E402
 from tmuad.encode.features import DefectTask  # noqa: E402
 from tmuad.encode.filters import FilterBank, FilterEncoder, with_surround  # noqa: E402
-from tmuad.encode.portraits import LENGTH, portraits  # noqa: E402
+from tmuad.encode.portraits import LENGTH, middles, portraits  # noqa: E402
 from tmuad.report.markdown import markdown_table  # noqa: E402
 from tmuad.report.overlay import heat_overlay  # noqa: E402
 from tmuad.scoring import _save  # noqa: E402
@@ -128,6 +130,9 @@ def measured(size: int, repeats: int) -> list[Step]:
     place = Path("/dev/shm" if Path("/dev/shm").is_dir() else ".") / f"roofline-{os.getpid()}.png"
     objects = ObjectBankParams()
     crowd = rng.normal(size=(6000, objects.dimensions)).astype(np.float32)
+    faces = rng.normal(size=(objects.clusters + 12, LENGTH)).astype(np.float32) / np.float32(LENGTH**0.5)
+    known, shown = KnownPortraits.fit(faces[12:], objects), faces[:12]
+    inside = middles(shown).shape[1]
 
     def timed(
         part: str, name: str, flops: float, size_in_bytes: float, function: Callable[[], object], times: int = repeats
@@ -151,6 +156,11 @@ def measured(size: int, repeats: int) -> list[Step]:
         timed(
             "score", f"portraits of {len(candidates)} segments", 0, (3 * pixels + len(candidates) * LENGTH) * F,
             lambda: portraits(bank.planes, candidates),
+        ),
+        timed(
+            "score", f"portraits of {len(shown)} objects and their twins among {objects.clusters:,}",
+            2 * len(shown) * (MOVES + 1) * objects.clusters * inside, (objects.clusters * inside + len(shown) * LENGTH) * F,
+            lambda: known.distances(shown),
         ),
         timed("score", "regions at three scales", 0, 3 * pixels + 3 * pixels, lambda: RegionSegmenter().segment(image), 3),
         timed(

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tmuad.banks.tangent import MOVES, nearest, tangents, unmoved
+from tmuad.banks.tangent import MOVES, tangents, unmoved
+from tmuad.banks.tangent import nearest as nearest_of
 
 SIDE = 12
 
@@ -17,6 +18,12 @@ def pictures(seed: int, n: int, smooth: float = 1.5) -> NDArray[np.float32]:
     noise = np.random.default_rng(seed).normal(size=(n, 2, SIDE, SIDE))
     soft = ndi.gaussian_filter(noise, (0, 0, smooth, smooth))
     return (soft / np.linalg.norm(soft.reshape(n, -1), axis=1)[:, None, None, None]).astype(np.float32)
+
+
+def nearest(
+    rows: NDArray[np.float32], basis: NDArray[np.float32], known: NDArray[np.float32], *itself: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return nearest_of(rows, basis, known, (known**2).sum(axis=1), *itself)
 
 
 def moves_of(picture: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -77,14 +77,16 @@ class KnownPortraits:
             rows = np.arange(start, min(start + BLOCK, len(portraits)))
             whole, inner = portraits[rows], middles(portraits[rows])
             itself = rows if among_themselves else None
-            distance[rows], twin = nearest(inner, tangents(_cells(inner)), self._middles, itself)
+            distance[rows], twin = nearest(inner, tangents(_cells(inner)), *self._middles, itself)
             rest = unmoved(whole - self.centroids[twin], tangents(_cells(whole)))
             differences[rows] = (_cells(rest) ** 2).sum(axis=1)
         return distance, differences
 
     @cached_property
-    def _middles(self) -> Matrix:
-        return middles(self.centroids)
+    def _middles(self) -> tuple[Matrix, Matrix]:
+        """Of the centroids, and their squared lengths."""
+        inner = middles(self.centroids)
+        return inner, (inner**2).sum(axis=1)
 
 
 def _half(rows: Matrix) -> Matrix:

@@ -35,13 +35,14 @@ def unmoved(differences: Matrix, basis: Matrix) -> Matrix:
 
 
 def nearest(
-    rows: Matrix, basis: Matrix, centroids: Matrix, itself: NDArray[np.integer] | None = None
+    rows: Matrix, basis: Matrix, centroids: Matrix, squares: Matrix, itself: NDArray[np.integer] | None = None
 ) -> tuple[Matrix, NDArray[np.int64]]:
     """Tangent distance (n,) of each row (n, L) with its tangents `basis` (n, MOVES, L) to the nearest of `centroids` (K, L),
-    and which one (n,); `itself` (n,) are centroids that a row is not compared with, unless there is no other.
+    whose squared lengths are `squares` (K,), and which one (n,). `itself` (n,) are centroids that a row is not compared with,
+    unless there is no other.
     """
     n, k = len(rows), len(centroids)
-    squared = (rows**2).sum(axis=1)[:, None] - 2 * rows @ centroids.T + (centroids**2).sum(axis=1)
+    squared = (rows**2).sum(axis=1)[:, None] - 2 * rows @ centroids.T + squares
     own = (basis @ rows[:, :, None]).astype(np.float32)  # (n, MOVES, 1)
     squared -= ((own - (basis.reshape(n * MOVES, -1) @ centroids.T).reshape(n, MOVES, k)) ** 2).sum(axis=1)
     if itself is not None and k > 1:
