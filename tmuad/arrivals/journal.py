@@ -34,7 +34,7 @@ class Arrival:
     reason: str = ""
     target: str = ""  # where it goes in the data set, relative to the unit's root
     score: float | None = None
-    p_value: float | None = None
+    p_value: float | None = None  # share of normal images that score as high; see tmuad/score/tail.py
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,8 @@ def kmeans(unit: Matrix, clusters: int, seed: int) -> Matrix:
     return np.asarray(model.centroids, dtype=np.float32)
 
 
-def nearest(unit: Matrix, centroids: Centroids, ignore_itself: bool = False) -> tuple[Matrix, NDArray[np.int64]]:
-    """Eq. 4's 1 - cosine to the most similar centroid (N,), and which one (N,).
-
-    `ignore_itself` where row i is centroid i, of a bank that is not compressed: 2 for a row that has no other.
-    """
+def nearest(unit: Matrix, centroids: Centroids) -> tuple[Matrix, NDArray[np.int64]]:
+    """Eq. 4's 1 - cosine to the most similar centroid (N,), and which one (N,)."""
     if isinstance(centroids, Index):
         squared, number = centroids.squared(unit)
         return squared * np.float32(0.5), number  # of unit vectors, half the squared distance is 1 - cosine
@@ -81,11 +78,14 @@ def nearest(unit: Matrix, centroids: Centroids, ignore_itself: bool = False) -> 
     for start in range(0, len(unit), BLOCK):
         rows = slice(start, start + BLOCK)
         similarity = unit[rows] @ centroids.T
-        if ignore_itself:
-            similarity[np.arange(len(similarity)), start + np.arange(len(similarity))] = -1
         index[rows] = similarity.argmax(axis=1)
         distance[rows] = 1 - similarity[np.arange(len(similarity)), index[rows]]
     return np.maximum(distance, 0), index
+
+
+def floats(*values: float) -> Matrix:
+    """A few numbers as an array of a bank's file."""
+    return np.array(values, dtype=np.float32)
 
 
 def take(tensors: Mapping[str, NDArray[np.generic]], name: str, path: object) -> Matrix:

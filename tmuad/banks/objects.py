@@ -17,7 +17,7 @@ from safetensors.numpy import save as pack
 from threadpoolctl import threadpool_limits
 
 from tmuad.banks.bounded import Bounded
-from tmuad.banks.centroids import Matrix, load_tensors, take, take_centroids
+from tmuad.banks.centroids import Matrix, floats, load_tensors, take, take_centroids
 from tmuad.banks.index import Centroids, Index, array_of, compressed, tensor_name
 from tmuad.banks.portraits import KnownPortraits
 from tmuad.banks.usual import Usual
@@ -135,12 +135,12 @@ class ObjectBank:
             for part in ("mean", "scale", "axes"):
                 tensors[f"{name}/{part}"] = np.ascontiguousarray(getattr(group, part))
             tensors[f"{name}/{tensor_name(group.centroids)}"] = np.ascontiguousarray(array_of(group.centroids))
-            tensors[f"{name}/normal"] = _floats(group.usual.level, group.usual.spread)
+            tensors[f"{name}/normal"] = floats(group.usual.level, group.usual.spread)
         for name, known in self.portraits.items():
             tensors[f"{name}/portrait centroids"] = known.centroids.astype(np.float16)  # exact: see KnownPortraits
             tensors[f"{name}/portrait differences"] = np.ascontiguousarray(known.differences)
             middle, worst = known.middle, known.worst
-            tensors[f"{name}/portrait normal"] = _floats(
+            tensors[f"{name}/portrait normal"] = floats(
                 middle.level, middle.spread, worst.level, worst.spread, self.portrait_weight
             )
         write_artifact(path, pack(tensors))
@@ -156,10 +156,9 @@ class ObjectBank:
             level, spread = take(tensors, f"{name}/normal", path).tolist()
             groups[name] = Group(mean, scale, axes, centroids, Usual(level, spread))
             if f"{name}/portrait normal" in tensors:
-                parts = (
-                    take(tensors, f"{name}/portrait {part}", path) for part in ("centroids", "differences", "normal")
-                )
-                rows, differences, (*normal, weight) = next(parts), next(parts), next(parts).tolist()
+                rows = take(tensors, f"{name}/portrait centroids", path)
+                differences = take(tensors, f"{name}/portrait differences", path)
+                *normal, weight = take(tensors, f"{name}/portrait normal", path).tolist()
                 known[name] = KnownPortraits(rows, differences, Usual(*normal[:2]), Usual(*normal[2:]))
         return cls(groups, known, weight)
 
@@ -176,10 +175,6 @@ def _bounded(images: Iterable[Labelled], max_memory: int) -> tuple[dict[str, Obj
 
     found = Bounded(max_memory).fill(rows())
     return {n: many[:, :depth] for n, many in found.items()}, {n: many[:, depth:] for n, many in found.items()}
-
-
-def _floats(*values: float) -> Matrix:
-    return np.array(values, dtype=np.float32)
 
 
 def _kmeans(rows: NDArray[np.floating], params: ObjectBankParams) -> NDArray[np.floating]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as pack
 
-from tmuad.banks.centroids import Matrix, load_tensors, take
+from tmuad.banks.centroids import Matrix, floats, load_tensors, take
 from tmuad.banks.context import BACKGROUND, ClassGrid
 from tmuad.banks.grid import interpolate
 from tmuad.banks.patch_model import DETECTOR, Defects, PatchImage, PatchMaps, PatchModel, listed
@@ -156,14 +156,14 @@ class PatchBank:
 
     def save(self, path: Path) -> None:
         """As safetensors; the same bank gives the same bytes."""
-        tensors: Record = self.model.tensors() | {"distance_weight": _floats(self.distance_weight)}
+        tensors: Record = self.model.tensors() | {"distance_weight": floats(self.distance_weight)}
         for name, place in self.places.items():
             scale = self.scales[name]
             tensors[f"place.{name}"] = np.stack([place.level, place.spread])
-            tensors[f"scale.{name}"] = _floats(scale.mean, scale.deviation, scale.usual)
+            tensors[f"scale.{name}"] = floats(scale.mean, scale.deviation, scale.usual)
         if self.extremes is not None:
             for name, level in self.extremes.level.items():
-                tensors[f"extremes/{name}"] = _floats(level, self.extremes.spread[name])
+                tensors[f"extremes/{name}"] = floats(level, self.extremes.spread[name])
         write_artifact(path, pack({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
     @classmethod
@@ -191,7 +191,3 @@ class PatchBank:
 
 def _scales(maps: Sequence[PatchMaps]) -> dict[str, Scale]:
     return {name: Scale.fit([m[name] for m in maps]) for name in sorted(maps[0])}
-
-
-def _floats(*values: float) -> Matrix:
-    return np.array(values, dtype=np.float32)
